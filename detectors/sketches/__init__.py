@@ -1,0 +1,1 @@
+"""Mergeable summaries: merging is exactly associative and commutative."""

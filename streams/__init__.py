@@ -1,0 +1,1 @@
+"""Tidewatch: event-driven monitor for LLM products."""
