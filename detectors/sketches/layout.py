@@ -1,6 +1,7 @@
 """What AGGREGATE accumulates for every (window, segment): the rows of the measure table.
 
-A *measure* is exact and mergeable: counts, fixed-point sums, log-bucket histograms, category counts. A *signal*
+A *measure* is exact and mergeable: counts, fixed-point sums, log-bucket histograms, category counts. A
+*signal*
 is a statistic of one measure (or of two), computed by its ``Reading``.
 """
 
@@ -23,7 +24,8 @@ class Flag(msgspec.Struct, frozen=True):
 class Value(msgspec.Struct, frozen=True):
     """A number: count and exact sum in units of ``quantum``; with ``histogram`` a quantile sketch as well.
 
-    ``maximum`` is the largest accepted value; maximum / quantum stays below 2**53 / 65,536, so that a block of
+    ``maximum`` is the largest accepted value; maximum / quantum stays below 2**53 / 65,536, so that a block
+    of
     65,536 rows sums exactly in float64.
     """
 
