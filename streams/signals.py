@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from detectors.records import Kind, Signal, Worse
-from detectors.sketches.layout import Category, Flag, Reading, Value
+from detectors.sketches.layout import Category, Flag, Layout, Reading, Value
 
 FLAGS: Final = (
     Flag("error"),
@@ -63,7 +63,7 @@ _TABLE: Final = (
         "`cost` over `tokens_in` + `tokens_out`, times 1,000",
         Reading("cost_usd", per=("tokens_in", "tokens_out"), scale=1000.0),
     ),
-    _row("spend_usd", "USD", "rate", "up", "sum of `cost` over the span", Reading("cost_usd")),
+    _row("spend_usd", "USD", "rate", "up", "sum of `cost` over the span", Reading("cost_usd", span=True)),
     _row("refusal_ratio", "ratio", "ratio", "up", "`refusal`", Reading("refusal")),
     _row("idk_ratio", "ratio", "ratio", "up", "`idk`", Reading("idk")),
     _row("out_of_scope_ratio", "ratio", "ratio", "up", "`out_of_scope`", Reading("out_of_scope")),
@@ -96,3 +96,4 @@ _TABLE: Final = (
 
 SIGNALS: Final[dict[str, Signal]] = {signal.name: signal for signal, _ in _TABLE}
 READINGS: Final[dict[str, Reading]] = {signal.name: reading for signal, reading in _TABLE}
+LAYOUT: Final = Layout(FLAGS, VALUES, CATEGORIES, READINGS)

@@ -7,6 +7,7 @@ is a statistic of one measure (or of two), computed by its ``Reading``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -45,7 +46,7 @@ class Category(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """How a signal is computed from measures.
 
-    ``rate``: events (or the sum of ``measure``) per second. ``ratio``: held / known of a flag.
+    ``rate``: events per second, or the total of ``measure`` over the span. ``ratio``: held / known of a flag.
     ``mean``: sum / count of a value, or the sum of ``measure`` over the sum of the ``per`` values times
     ``scale``. ``quantile``: ``q`` of a value's histogram. ``mix``: category counts.
     """
@@ -54,3 +55,43 @@ class Reading(msgspec.Struct, frozen=True):
     q: float | None = None
     per: tuple[str, ...] = ()
     scale: float = 1.0
+    span: bool = False
+    """The total over the span rather than per observation."""
+
+
+class Layout:
+    """Where each measure stands in the columns of a ``Block``.
+
+    Counter columns: ``events``; then known and held of each flag; then count and sum of each value.
+    """
+
+    def __init__(
+        self,
+        flags: Sequence[Flag],
+        values: Sequence[Value],
+        categories: Sequence[Category],
+        readings: Mapping[str, Reading],
+    ) -> None:
+        self.flags = tuple(flags)
+        self.values = tuple(values)
+        self.categories = tuple(categories)
+        self.readings = dict(readings)
+        self.histograms = tuple(value for value in values if value.histogram)
+        names = ["events"]
+        for flag in flags:
+            names += [f"{flag.name}.known", f"{flag.name}.held"]
+        for value in values:
+            names += [f"{value.name}.count", f"{value.name}.sum"]
+        self.columns = tuple(names)
+        self.column = {name: at for at, name in enumerate(names)}
+        self.quantum = {value.name: value.quantum for value in values}
+        self.histogram = {value.name: at for at, value in enumerate(self.histograms)}
+        self.category = {category.name: at for at, category in enumerate(categories)}
+        self.exemplar_measures = tuple(m.name for m in (*flags, *self.histograms))
+        self.exemplar = {name: at for at, name in enumerate(self.exemplar_measures)}
+        self.numeric_signals = tuple(name for name, r in readings.items() if r.measure not in self.category)
+        self.mix_signals = tuple(name for name, r in readings.items() if r.measure in self.category)
+
+    @property
+    def width(self) -> int:
+        return len(self.columns)

@@ -1,0 +1,157 @@
+"""A closed window as the detectors see it, and one segment's measures over any span."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.records import SegmentKey, SignalValue
+from detectors.sketches.block import EMPTY, Block, Entries, merge
+from detectors.sketches.buckets import quantiles_by_row
+from detectors.sketches.layout import Layout, Reading
+
+
+class WindowBlock:
+    """One closed base window of the whole fleet: every signal of every segment that had records."""
+
+    def __init__(self, window_start_ms: int, window_end_ms: int, block: Block, layout: Layout) -> None:
+        self.window_start_ms = window_start_ms
+        self.window_end_ms = window_end_ms
+        self.block = block
+        self.layout = layout
+        self.segments: list[SegmentKey] = block.segments
+        """Ascending; only segments with records in this window."""
+        self.signals: tuple[str, ...] = layout.numeric_signals
+        """Column names of ``values`` and ``counts``: every signal but the mixes."""
+
+    @property
+    def span_ms(self) -> int:
+        return self.window_end_ms - self.window_start_ms
+
+    @cached_property
+    def _readings(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        return read_signals(self.block, self.layout, self.span_ms)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """float64 [segments, signals], NaN where the signal had no observation."""
+        return self._readings[0]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """int64 [segments, signals]: observations behind each value (for rates: interactions)."""
+        return self._readings[1]
+
+    def events(self, row: int) -> int:
+        return int(self.block.counters[row, 0])
+
+    def measures(self, row: int) -> Measures:
+        """Everything measured of one segment, to be merged over longer spans."""
+        return Measures(_one_row(self.block, row), self.layout)
+
+    def mixes(self) -> dict[tuple[int, str], dict[str, int]]:
+        """(row, mix signal) -> category -> count."""
+        found: dict[tuple[int, str], dict[str, int]] = {}
+        names = {self.layout.category[self.layout.readings[s].measure]: s for s in self.layout.mix_signals}
+        entries = self.block.categories
+        for row, slot, item, count in zip(*(column.tolist() for column in entries), strict=True):
+            found.setdefault((row, names[slot]), {})[self.block.labels[item]] = count
+        return found
+
+    def exemplars(self, row: int, signal: str) -> tuple[str, ...]:
+        """Event ids that show the signal worst in this window (at most one a window)."""
+        at = self.layout.exemplar.get(self.layout.readings[signal].measure)
+        exemplar = None if at is None else self.block.exemplars.get((row, at))
+        return () if exemplar is None else (exemplar.event_id,)
+
+
+class Measures:
+    """One segment's measures over some span; merging is exact, signals are read from the result."""
+
+    __slots__ = ("block", "layout")
+
+    def __init__(self, block: Block, layout: Layout) -> None:
+        self.block = block
+        self.layout = layout
+
+    @property
+    def events(self) -> int:
+        return int(self.block.counters[0, 0])
+
+    def merge(self, *others: Measures) -> Measures:
+        """The measures of this span and the others together; all must be of one segment."""
+        return Measures(merge([self.block, *(other.block for other in others)], self.layout), self.layout)
+
+    def read(self, signal: str, span_ms: int) -> SignalValue | None:
+        """The signal over the span, or None without observations."""
+        values, counts = _read_one(self.block, self.layout, self.layout.readings[signal], span_ms)
+        return None if np.isnan(values[0]) else SignalValue(float(values[0]), int(counts[0]))
+
+
+def read_signals(block: Block, layout: Layout, span_ms: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Every numeric signal of every segment: values (NaN without observations) and observation counts."""
+    shape = (len(block), len(layout.numeric_signals))
+    values, counts = np.full(shape, np.nan), np.zeros(shape, np.int64)
+    if len(block):
+        for at, name in enumerate(layout.numeric_signals):
+            values[:, at], counts[:, at] = _read_one(block, layout, layout.readings[name], span_ms)
+    return values, counts
+
+
+def _read_one(
+    block: Block, layout: Layout, reading: Reading, span_ms: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    if reading.q is not None:
+        return _read_quantile(block, layout, reading.measure, reading.q)
+    counters, column = block.counters, layout.column
+    if reading.measure == "events":
+        events = counters[:, column["events"]]
+        # A segment that only has feedback in this span had no interactions: its rate is unknown, not zero.
+        return np.where(events > 0, events / (span_ms / 1000), np.nan), events
+    if f"{reading.measure}.known" in column:
+        known = counters[:, column[f"{reading.measure}.known"]]
+        held = counters[:, column[f"{reading.measure}.held"]]
+        return _divide(held, known), known
+    count = counters[:, column[f"{reading.measure}.count"]]
+    total = counters[:, column[f"{reading.measure}.sum"]] * layout.quantum[reading.measure]
+    if reading.per:
+        parts = [counters[:, column[f"{name}.sum"]] * layout.quantum[name] for name in reading.per]
+        below = np.sum(parts, axis=0)
+        return np.where(count > 0, _divide(total, below) * reading.scale, np.nan), count
+    if reading.span:
+        return np.where(count > 0, total, np.nan), count
+    return _divide(total, count), count
+
+
+def _read_quantile(
+    block: Block, layout: Layout, measure: str, q: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    values, counts = np.full(len(block), np.nan), np.zeros(len(block), np.int64)
+    entries = block.histograms
+    mine = entries.slot == layout.histogram[measure]
+    rows, found, totals = quantiles_by_row(entries.row[mine], entries.item[mine], entries.count[mine], q)
+    values[rows], counts[rows] = found, totals
+    return values, counts
+
+
+def _divide(above: NDArray[np.int64] | NDArray[np.float64], below: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
+
+
+def _one_row(block: Block, row: int) -> Block:
+    return Block(
+        [block.segments[row]],
+        block.counters[row : row + 1],
+        _row_entries(block.histograms, row),
+        EMPTY,
+        [],
+        {},
+    )
+
+
+def _row_entries(entries: Entries, row: int) -> Entries:
+    lo, hi = np.searchsorted(entries.row, [row, row + 1])
+    zeros = np.zeros(hi - lo, np.int32)
+    return Entries(zeros, entries.slot[lo:hi], entries.item[lo:hi], entries.count[lo:hi])
