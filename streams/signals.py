@@ -16,10 +16,10 @@ FLAGS: Final = (
     Flag("refusal"),
     Flag("idk"),
     Flag("out_of_scope"),
-    Flag("schema_valid"),
-    Flag("cache_hit"),
+    Flag("schema_valid", bad=False),
+    Flag("cache_hit", bad=False),
     Flag("safety_flag"),
-    Flag("thumbs_down", "feedback"),
+    Flag("thumbs_down", stream="feedback"),
 )
 
 VALUES: Final = (

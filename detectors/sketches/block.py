@@ -30,7 +30,7 @@ class Entries(NamedTuple):
     row: Int32s
     slot: Int32s
     item: Int32s
-    count: Int64s
+    count: Int64s  # type: ignore[assignment]  # tuple.count is not used
 
 
 class Exemplar(NamedTuple):

@@ -1,9 +1,9 @@
 """Log buckets for quantiles: DDSketch with the linearly interpolated mapping.
 
-A positive float64 is ``2**e * (1 + m)``; its bucket is ``e * 64 + floor(64 * m)``, which is the top of its bit
-pattern, so assigning buckets is one shift and does not depend on any library's logarithm. A bucket spans at
-most 1/64 of its lower bound, and a quantile answers with the middle of a bucket: the relative error is at most
-1/128, stated as ``RELATIVE_ERROR``. Histograms merge by adding counts, which is exact.
+A positive float64 is ``2**e * (1 + m)``; its bucket is ``e * 64 + floor(64 * m)``, which is the top of its
+bit pattern, so assigning buckets is one shift and does not depend on any library's logarithm. A bucket spans
+at most 1/64 of its lower bound, and a quantile answers with the middle of a bucket: the relative error is at
+most 1/128, stated as ``RELATIVE_ERROR``. Histograms merge by adding counts, which is exact.
 
 Source: Masson, Rim, Lee: DDSketch, VLDB 2019; the interpolated mapping is section 2.2 of its implementation
 notes (``LinearlyInterpolatedMapping``).
@@ -58,8 +58,8 @@ def quantiles_by_row(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
     """``quantile`` for many histograms at once.
 
-    ``rows`` names the histogram of each entry; entries are sorted by (row, bucket). Returns the rows that have
-    entries, their quantile and their number of observations.
+    ``rows`` names the histogram of each entry; entries are sorted by (row, bucket). Returns the rows that
+    have entries, their quantile and their number of observations.
     """
     if not len(rows):
         return rows, np.empty(0), np.empty(0, np.int64)

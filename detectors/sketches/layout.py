@@ -19,6 +19,8 @@ class Flag(msgspec.Struct, frozen=True):
     """A yes/no measure: counts how often it was known and how often it held."""
 
     name: str
+    bad: bool = True
+    """Which answer is the bad one, for the choice of exemplars."""
     stream: Stream = "interaction"
 
 
@@ -87,7 +89,7 @@ class Layout:
         self.quantum = {value.name: value.quantum for value in values}
         self.histogram = {value.name: at for at, value in enumerate(self.histograms)}
         self.category = {category.name: at for at, category in enumerate(categories)}
-        self.exemplar_measures = tuple(m.name for m in (*flags, *self.histograms))
+        self.exemplar_measures = (*(flag.name for flag in flags), *(value.name for value in self.histograms))
         self.exemplar = {name: at for at, name in enumerate(self.exemplar_measures)}
         self.numeric_signals = tuple(name for name, r in readings.items() if r.measure not in self.category)
         self.mix_signals = tuple(name for name, r in readings.items() if r.measure in self.category)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,8 +137,10 @@ def _read_quantile(
     return values, counts
 
 
-def _divide(above: NDArray[np.int64] | NDArray[np.float64], below: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
+def _divide(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
+    out: NDArray[np.float64] = np.full(len(below), np.nan)
+    np.divide(above, below, out=out, where=below > 0)
+    return out
 
 
 def _one_row(block: Block, row: int) -> Block:

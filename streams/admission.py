@@ -1,0 +1,77 @@
+"""Which segments are watched: a place once given stays, and a flood of new ones cannot take it away."""
+
+from __future__ import annotations
+
+import zlib
+
+import msgspec
+
+from detectors.records import OVERFLOW_VALUE, SegmentKey
+from detectors.sketches.block import Block
+from detectors.sketches.layout import Layout
+from streams.config import SegmentsConfig
+from streams.segments import overflow
+
+DAY_MS = 86_400_000
+
+
+class AdmissionState(msgspec.Struct):
+    """Admitted segments and when each was last seen; part of DECIDE's checkpoint."""
+
+    last_seen_ms: dict[SegmentKey, int] = msgspec.field(default_factory=dict)
+    refused: int = 0
+    """Segments refused so far, counted once per window."""
+
+
+class Admission:
+    """Admits segments from closed windows, up to the caps; the rest of a segmentation is one ``__other__``.
+
+    New segments of one window compete by a stable hash, so that the outcome is a function of the closed windows
+    alone. A place is given back after ``retire_after_days`` of event time without records.
+    """
+
+    def __init__(self, params: SegmentsConfig, state: AdmissionState | None = None) -> None:
+        self._params = params
+        self.state = state or AdmissionState()
+        self._places: dict[tuple[str, ...], int] = {}
+        for segment in self.state.last_seen_ms:
+            self._places[segment.dimensions] = self._places.get(segment.dimensions, 0) + 1
+
+    def admit(self, block: Block, window_end_ms: int, layout: Layout) -> tuple[Block, list[SegmentKey]]:
+        """The block with refused segments folded into ``__other__``, and the segments retired by now."""
+        known = self.state.last_seen_ms
+        fresh = [row for row, s in enumerate(block.segments) if s not in known and OVERFLOW_VALUE not in s.values]
+        refused: set[int] = set()
+        retired: list[SegmentKey] = []
+        if fresh:
+            retired = self._retire(window_end_ms)
+            fresh.sort(key=lambda row: (_stable_hash(block.segments[row]), block.segments[row]))
+            for row in fresh:
+                if not self._take_place(block.segments[row], window_end_ms):
+                    refused.add(row)
+        for segment in block.segments:
+            if segment in known:
+                known[segment] = window_end_ms
+        self.state.refused += len(refused)
+        return (overflow(block, refused, layout) if refused else block), retired
+
+    def _take_place(self, segment: SegmentKey, now_ms: int) -> bool:
+        places = self._places.get(segment.dimensions, 0)
+        full = len(self.state.last_seen_ms) >= self._params.max_total
+        if segment.dimensions and (full or places >= self._params.max_per_segmentation):
+            return False
+        self._places[segment.dimensions] = places + 1
+        self.state.last_seen_ms[segment] = now_ms
+        return True
+
+    def _retire(self, now_ms: int) -> list[SegmentKey]:
+        limit_ms = now_ms - int(self._params.retire_after_days * DAY_MS)
+        old = sorted(segment for segment, seen in self.state.last_seen_ms.items() if seen < limit_ms)
+        for segment in old:
+            del self.state.last_seen_ms[segment]
+            self._places[segment.dimensions] -= 1
+        return old
+
+
+def _stable_hash(segment: SegmentKey) -> int:
+    return zlib.crc32("\x1f".join(segment.values).encode())

@@ -1,0 +1,177 @@
+"""When a window of the whole fleet closes, and with which partials: watermarks of many sources to one sequence.
+
+A window uses only the partials of the attempt whose watermark sealed it for a source; the first seal in the log
+wins and a sealed window never reopens. A window closes when every source that is not idle has sealed it. While
+all sources are idle, event time goes on by the time that they have been quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from streams.partials import LogRecord, Notices, Partial, Watermark
+
+MAX_SILENT_WINDOWS: Final = 360
+"""After this many windows in a row without records the following empty ones are passed over: a long silence is
+one fact, and its length must not cost time. The count depends on the windows alone, so that it does not matter
+whether time moved in one step or in many."""
+
+MAX_ATTEMPTS: Final = 16
+"""Attempts of one source whose unsealed partials are kept; the oldest are dropped beyond that."""
+
+
+class Closed(NamedTuple):
+    """A closed window: the encoded blocks that make it up, and the changes announced in it."""
+
+    window_start_ms: int
+    blocks: list[bytes]
+    changes: list[dict[str, Any]]
+
+
+class _Pieces(msgspec.Struct):
+    blocks: list[bytes] = msgspec.field(default_factory=list)
+    changes: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+    def add(self, other: _Pieces) -> None:
+        self.blocks += other.blocks
+        self.changes += other.changes
+
+
+class _Source(msgspec.Struct):
+    sealed_until_ms: int | None = None
+    max_event_ms: int | None = None
+    idle: bool = False
+    quiet_ms: int = 0
+    attempts: dict[str, dict[int, _Pieces]] = msgspec.field(default_factory=dict)
+    """attempt -> window start -> pieces that no watermark has sealed yet."""
+
+
+class ClosingState(msgspec.Struct):
+    """Everything that ``Closing`` remembers; part of DECIDE's checkpoint."""
+
+    sources: dict[str, _Source] = msgspec.field(default_factory=dict)
+    sources_total: int = 0
+    sealed: dict[int, _Pieces] = msgspec.field(default_factory=dict)
+    """Window start -> pieces of all sources that have sealed it; not yet closed."""
+    closed_until_ms: int | None = None
+    silent_windows: int = 0
+    ignored_partials: int = 0
+
+
+class Closing:
+    """Merges the log of partials and watermarks into closed windows, ascending and without gaps.
+
+    ``keep_late`` names the prefixes of sources (feedback, changes) whose pieces are never ignored as late: they
+    join the first window that is not closed yet.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_ms: int,
+        lateness_ms: int,
+        keep_late: tuple[str, ...] = (),
+        state: ClosingState | None = None,
+    ) -> None:
+        self._base_ms = base_ms
+        self._lateness_ms = lateness_ms
+        self._keep_late = keep_late
+        self.state = state or ClosingState()
+
+    def step(self, record: LogRecord) -> Iterator[Closed]:
+        """Take one record of the log; yields the windows that it closes."""
+        source = self.state.sources.setdefault(record.source, _Source())
+        if isinstance(record, Watermark):
+            self._seal(record, source)
+            yield from self._close()
+        else:
+            self._keep(record, source)
+
+    def _keep(self, record: Partial | Notices, source: _Source) -> None:
+        windows = source.attempts.setdefault(record.attempt, {})
+        pieces = windows.setdefault(record.window_start_ms, _Pieces())
+        if isinstance(record, Partial):
+            pieces.blocks.append(record.block)
+        else:
+            pieces.changes += record.changes
+        while len(source.attempts) > MAX_ATTEMPTS:
+            del source.attempts[next(iter(source.attempts))]
+
+    def _seal(self, watermark: Watermark, source: _Source) -> None:
+        self.state.sources_total = max(self.state.sources_total, watermark.sources_total)
+        source.idle, source.quiet_ms = watermark.idle, watermark.quiet_ms
+        if watermark.max_event_ms is not None:
+            source.max_event_ms = max(source.max_event_ms or 0, watermark.max_event_ms)
+        until = watermark.sealed_until_ms
+        if until is None or (source.sealed_until_ms is not None and until <= source.sealed_until_ms):
+            self._forget(source, watermark.attempt, source.sealed_until_ms)
+            return
+        before = source.sealed_until_ms
+        for start, pieces in sorted(source.attempts.get(watermark.attempt, {}).items()):
+            if start + self._base_ms > until:
+                continue
+            if before is not None and start + self._base_ms <= before:
+                self.state.ignored_partials += len(pieces.blocks)
+            else:
+                self._accept(watermark.source, start, pieces)
+        source.sealed_until_ms = until
+        for attempt in list(source.attempts):
+            self._forget(source, attempt, until)
+
+    def _accept(self, source: str, start: int, pieces: _Pieces) -> None:
+        closed_until = self.state.closed_until_ms
+        if closed_until is not None and start < closed_until:
+            if not source.startswith(self._keep_late):
+                self.state.ignored_partials += len(pieces.blocks)
+                return
+            start = closed_until
+        self.state.sealed.setdefault(start, _Pieces()).add(pieces)
+
+    def _forget(self, source: _Source, attempt: str, until_ms: int | None) -> None:
+        """Drop what is kept for windows that are sealed."""
+        windows = source.attempts.get(attempt)
+        if windows is None or until_ms is None:
+            return
+        for start in [start for start in windows if start + self._base_ms <= until_ms]:
+            del windows[start]
+        if not windows:
+            del source.attempts[attempt]
+
+    def _close(self) -> Iterator[Closed]:
+        limit = self._closable_until()
+        if limit is None:
+            return
+        state = self.state
+        if state.closed_until_ms is None:
+            if not state.sealed:
+                return
+            state.closed_until_ms = min(state.sealed)
+        while state.closed_until_ms + self._base_ms <= limit:
+            start = state.closed_until_ms
+            pieces = state.sealed.pop(start, None)
+            if pieces is None and state.silent_windows >= MAX_SILENT_WINDOWS:
+                state.closed_until_ms = min(min(state.sealed, default=limit), limit)
+                continue
+            state.silent_windows = 0 if pieces is not None else state.silent_windows + 1
+            state.closed_until_ms = start + self._base_ms
+            pieces = pieces or _Pieces()
+            yield Closed(start, pieces.blocks, pieces.changes)
+
+    def _closable_until(self) -> int | None:
+        """Up to where every source that counts has sealed, or None while some source is unheard."""
+        sources = self.state.sources.values()
+        if len(sources) < self.state.sources_total:
+            return None
+        active = [source.sealed_until_ms for source in sources if not source.idle]
+        if active:
+            return None if None in active else min(until for until in active if until is not None)
+        sealed = [source.sealed_until_ms for source in sources if source.sealed_until_ms is not None]
+        events = [source.max_event_ms for source in sources if source.max_event_ms is not None]
+        if not sealed or not events:
+            return None
+        quiet_ms = min(source.quiet_ms for source in sources)
+        elapsed = max(events) + quiet_ms - self._lateness_ms
+        return max(max(sealed), elapsed - elapsed % self._base_ms)

@@ -1,0 +1,67 @@
+"""The records of ``tidewatch.partials``: what AGGREGATE tells DECIDE, in the order of one log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Partial(msgspec.Struct, frozen=True, tag="partial", array_like=True):
+    """One piece of what a source saw in one base window; void until a watermark of its attempt seals it."""
+
+    source: str
+    """``<topic>-<partition>``."""
+    attempt: str
+    """New at every assignment of the partition."""
+    window_start_ms: int
+    block: bytes
+    """``detectors.sketches.block.encode``."""
+
+
+class Notices(msgspec.Struct, frozen=True, tag="notices", array_like=True):
+    """Change events that a source saw in one base window; void until sealed, like a partial."""
+
+    source: str
+    attempt: str
+    window_start_ms: int
+    changes: list[dict[str, Any]]
+
+
+class Watermark(msgspec.Struct, frozen=True, tag="watermark", array_like=True):
+    """All windows of ``source`` that end by ``sealed_until_ms`` are complete, with this attempt's partials."""
+
+    source: str
+    attempt: str
+    sealed_until_ms: int | None
+    """None while the source has seen no record."""
+    upto_offset: int
+    """Next offset to be read when this was written."""
+    max_event_ms: int | None
+    idle: bool
+    """Caught up and quiet: the source does not hold up the others."""
+    quiet_ms: int
+    """How long it has been quiet (elapsed, counted tick by tick)."""
+    sources_total: int
+    """How many sources the fleet has; no window closes before each has been heard."""
+    late: int
+    """Records that were late, in this attempt."""
+    duplicates: int
+    unknown_fields: int
+    empty: int
+    """Records without a value."""
+
+
+LogRecord = Partial | Notices | Watermark
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER: msgspec.msgpack.Decoder[LogRecord] = msgspec.msgpack.Decoder(LogRecord)
+
+
+def encode_log_record(record: LogRecord) -> bytes:
+    return _ENCODER.encode(record)
+
+
+def decode_log_record(data: bytes) -> LogRecord:
+    """Raises msgspec.DecodeError for anything that ``encode_log_record`` did not write."""
+    return _DECODER.decode(data)

@@ -1,0 +1,134 @@
+"""Records to segments, and the cap that keeps their number bounded while a window is open."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.records import FLEET, OVERFLOW_VALUE, SegmentKey
+from detectors.sketches.block import Block, Entries, Exemplar, sum_entries
+from detectors.sketches.build import Segmentation
+from detectors.sketches.layout import Layout
+
+_SHORT_NAMES = {"model": "model_requested"}
+
+
+def field_of(dimension: str) -> str:
+    """The record field that a dimension of the configuration stands for."""
+    return _SHORT_NAMES.get(dimension, dimension)
+
+
+def intern(values: Sequence[str | None]) -> tuple[NDArray[np.int32], list[str]]:
+    """A code per value, 0 for None, and the label of code i + 1."""
+    labels = list(dict.fromkeys(chain((None,), values)))
+    code_of = {label: code for code, label in enumerate(labels)}
+    codes = np.fromiter(map(code_of.__getitem__, values), np.int32, len(values))
+    return codes, labels[1:]  # type: ignore[return-value]  # only the first is None
+
+
+class Segmenter:
+    """Assigns records to the segments of every configured segmentation, and to the whole fleet."""
+
+    def __init__(self, by: Sequence[tuple[str, ...]]) -> None:
+        self._by = tuple(by)
+        self.dimensions = tuple(sorted({dimension for names in by for dimension in names}))
+
+    def __call__(self, records: Sequence[Any]) -> list[Segmentation]:
+        fleet = Segmentation(np.ones(len(records), np.int32), [FLEET])
+        codes = {dimension: intern(_values(records, dimension)) for dimension in self.dimensions}
+        return [fleet, *(_combine(names, [codes[name] for name in names]) for names in self._by)]
+
+
+def _values(records: Sequence[Any], dimension: str) -> list[str | None]:
+    if dimension.startswith("attributes."):
+        name = dimension.removeprefix("attributes.")
+        return [_attribute(record, name) for record in records]
+    field = field_of(dimension)
+    return [getattr(record, field) for record in records]
+
+
+def _attribute(record: Any, name: str) -> str | None:
+    value = (getattr(record, "attributes", None) or {}).get(name)
+    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _combine(names: tuple[str, ...], parts: list[tuple[NDArray[np.int32], list[str]]]) -> Segmentation:
+    codes, labels = parts[0]
+    if len(parts) == 1:
+        return Segmentation(codes, [SegmentKey(names, (label,)) for label in labels])
+    combined = codes.astype(np.int64)
+    known = codes > 0
+    for more, more_labels in parts[1:]:
+        combined = combined * (len(more_labels) + 1) + more
+        known &= more > 0
+    combined[~known] = 0
+    distinct, inverse = np.unique(combined, return_inverse=True)
+    missing = 1 if len(distinct) and distinct[0] == 0 else 0
+    segments = []
+    for code in distinct[missing:].tolist():
+        values = []
+        for _, part_labels in reversed(parts):
+            code, at = divmod(code, len(part_labels) + 1)
+            values.append(part_labels[at - 1])
+        segments.append(SegmentKey(names, tuple(reversed(values))))
+    return Segmentation((inverse + (1 - missing)).astype(np.int32), segments)
+
+
+def cap_segments(block: Block, layout: Layout, max_segments: int) -> Block:
+    """At most ``max_segments`` of each segmentation; the rest are added up as ``__other__``.
+
+    Those with the smallest stable hash stay. A segment among the smallest of a whole is among the smallest of
+    every part of it, so capping parts before merging them gives the same block as capping the whole.
+    """
+    if len(block) <= max_segments:
+        return block
+    rows_by: dict[tuple[str, ...], list[int]] = {}
+    for row, segment in enumerate(block.segments):
+        if OVERFLOW_VALUE not in segment.values:
+            rows_by.setdefault(segment.dimensions, []).append(row)
+    dropped: set[int] = set()
+    for rows in rows_by.values():
+        if len(rows) > max_segments:
+            rows.sort(key=lambda row: (_stable_hash(block.segments[row]), block.segments[row]))
+            dropped.update(rows[max_segments:])
+    return overflow(block, dropped, layout) if dropped else block
+
+
+def overflow(block: Block, dropped: set[int], layout: Layout) -> Block:
+    """The block with the rows ``dropped`` added up in the ``__other__`` segment of their segmentation."""
+    renamed = [
+        SegmentKey(s.dimensions, (OVERFLOW_VALUE,) * len(s.dimensions)) if row in dropped else s
+        for row, s in enumerate(block.segments)
+    ]
+    segments = sorted(set(renamed))
+    place = {segment: at for at, segment in enumerate(segments)}
+    rows = np.fromiter((place[segment] for segment in renamed), np.int32, len(renamed))
+    counters = np.zeros((len(segments), layout.width), np.int64)
+    np.add.at(counters, rows, block.counters)
+    exemplars: dict[tuple[int, int], Exemplar] = {}
+    for (row, measure), exemplar in block.exemplars.items():
+        key = (int(rows[row]), measure)
+        if key not in exemplars or exemplar > exemplars[key]:
+            exemplars[key] = exemplar
+    return Block(
+        segments,
+        counters,
+        _moved(block.histograms, rows),
+        _moved(block.categories, rows),
+        block.labels,
+        exemplars,
+    )
+
+
+def _moved(entries: Entries, rows: NDArray[np.int32]) -> Entries:
+    return sum_entries([entries._replace(row=rows[entries.row])])
+
+
+def _stable_hash(segment: SegmentKey) -> int:
+    return zlib.crc32("\x1f".join(segment.values).encode())
+

@@ -1,0 +1,200 @@
+"""Event time of one source: watermark, open base windows, and their sealing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.sketches.block import Block, empty_block, merge
+from detectors.sketches.build import MAX_ROWS, Columns, build
+from detectors.sketches.layout import Layout
+from streams.segments import Segmenter, cap_segments
+
+COMPACT_RECORDS: Final = 32_768
+"""Records that an open window keeps before they are added to its sketches; below MAX_ROWS."""
+COMPACT_BYTES: Final = 64 * 2**20
+"""The same in bytes of input, over all open windows of a source."""
+
+
+class Sealed(NamedTuple):
+    """A window that no record can join any more."""
+
+    window_start_ms: int
+    block: Block
+
+
+class _OpenWindow:
+    __slots__ = ("block", "first_offset", "ids", "pending")
+
+    def __init__(self, first_offset: int) -> None:
+        self.first_offset = first_offset
+        self.ids: set[str] = set()
+        self.pending: list[Any] = []
+        self.block: Block | None = None
+
+
+class Counts(NamedTuple):
+    """What became of the records of a chunk that did not enter a window."""
+
+    late: int = 0
+    duplicates: int = 0
+
+
+class Windows:
+    """The open windows of one source: assigns records by event time and seals what the watermark has passed.
+
+    The watermark before a record is the largest event time of the records before it minus the allowed lateness;
+    a record is late when its window ends at or before that. Both depend on the order of the records alone, not
+    on how they were cut into chunks. With ``keep_late`` (feedback) a late record joins the first open window.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_ms: int,
+        lateness_ms: int,
+        segmenter: Segmenter,
+        to_columns: Callable[[Sequence[Any]], Columns],
+        layout: Layout,
+        max_segments: int,
+        keep_late: bool = False,
+    ) -> None:
+        self._base_ms = base_ms
+        self._lateness_ms = lateness_ms
+        self._segmenter = segmenter
+        self._to_columns = to_columns
+        self._layout = layout
+        self._max_segments = max_segments
+        self._keep_late = keep_late
+        self._open: dict[int, _OpenWindow] = {}
+        self._pending_bytes = 0
+        self.max_event_ms: int | None = None
+        self.sealed_until_ms: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def watermark_ms(self) -> int | None:
+        return None if self.max_event_ms is None else self.max_event_ms - self._lateness_ms
+
+    @property
+    def first_needed_offset(self) -> int | None:
+        """The smallest offset that an open window still needs."""
+        return min((window.first_offset for window in self._open.values()), default=None)
+
+    def add(
+        self,
+        records: Sequence[Any],
+        ids: Sequence[str],
+        event_ms: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        size_bytes: int,
+    ) -> Counts:
+        """Add records in the order of their offsets; all four sequences run in parallel."""
+        if not len(records):
+            return Counts()
+        starts = event_ms - event_ms % self._base_ms
+        starts, late = self._place(starts, event_ms)
+        late_count = int(np.count_nonzero(late))
+        duplicates = 0
+        for start in np.unique(starts[~late] if late_count else starts).tolist():
+            at = np.flatnonzero((starts == start) & ~late)
+            duplicates += self._join(start, records, ids, offsets, at)
+        self.advance(int(event_ms.max()))
+        self._pending_bytes += size_bytes
+        if self._pending_bytes > COMPACT_BYTES:
+            for window in self._open.values():
+                self._compact(window)
+            self._pending_bytes = 0
+        return Counts(late_count, duplicates)
+
+    def advance(self, event_ms: int) -> None:
+        """Event time has reached ``event_ms``."""
+        self.max_event_ms = event_ms if self.max_event_ms is None else max(self.max_event_ms, event_ms)
+
+    def seal(self, until_ms: int | None = None) -> list[Sealed]:
+        """Close what the watermark has passed, or (idle sources) what ends by ``until_ms``; ascending."""
+        limit = self.watermark_ms if until_ms is None else until_ms
+        if limit is None:
+            return []
+        aligned = limit - limit % self._base_ms
+        if self.sealed_until_ms is not None and aligned <= self.sealed_until_ms:
+            return []
+        self.sealed_until_ms = aligned
+        return [
+            Sealed(start, self._close(start)) for start in sorted(self._open) if start + self._base_ms <= aligned
+        ]
+
+    def end_of_open_ms(self) -> int | None:
+        """Where the last open window ends."""
+        return max(self._open) + self._base_ms if self._open else None
+
+    def _place(
+        self, starts: NDArray[np.int64], event_ms: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The window of each record, and which records are late."""
+        lowest = np.iinfo(np.int64).min // 2
+        before = np.empty(len(event_ms), np.int64)
+        before[0] = lowest if self.max_event_ms is None else self.max_event_ms
+        np.maximum(event_ms[:-1], before[0], out=before[1:])
+        np.maximum.accumulate(before, out=before)
+        first_open = before - self._lateness_ms
+        first_open -= first_open % self._base_ms
+        if self.sealed_until_ms is not None:
+            np.maximum(first_open, self.sealed_until_ms, out=first_open)
+        late = starts < first_open
+        if self._keep_late:
+            return np.maximum(starts, first_open), np.zeros(len(starts), np.bool_)
+        return starts, late
+
+    def _join(
+        self,
+        start: int,
+        records: Sequence[Any],
+        ids: Sequence[str],
+        offsets: NDArray[np.int64],
+        at: NDArray[np.intp],
+    ) -> int:
+        window = self._open.get(start)
+        if window is None:
+            window = self._open[start] = _OpenWindow(int(offsets[at[0]]))
+        everything = len(at) == len(records)
+        chosen = list(ids) if everything else [ids[i] for i in at]
+        members = list(records) if everything else [records[i] for i in at]
+        known = len(window.ids)
+        seen_before = window.ids if known else frozenset()
+        duplicates = 0
+        if len(set(chosen)) < len(chosen) or not window.ids.isdisjoint(chosen):
+            fresh: dict[str, Any] = {}
+            for event_id, record in zip(chosen, members, strict=True):
+                if event_id not in seen_before and event_id not in fresh:
+                    fresh[event_id] = record
+            duplicates = len(chosen) - len(fresh)
+            chosen, members = list(fresh), list(fresh.values())
+        window.ids.update(chosen)
+        for lo in range(0, len(members), COMPACT_RECORDS):
+            window.pending += members[lo : lo + COMPACT_RECORDS]
+            if len(window.pending) >= COMPACT_RECORDS:
+                self._compact(window)
+        return duplicates
+
+    def _compact(self, window: _OpenWindow) -> None:
+        if not window.pending:
+            return
+        for lo in range(0, len(window.pending), MAX_ROWS):
+            part = window.pending[lo : lo + MAX_ROWS]
+            block = build(self._to_columns(part), self._segmenter(part), self._layout)
+            parts = [block] if window.block is None else [window.block, block]
+            window.block = cap_segments(merge(parts, self._layout), self._layout, self._max_segments)
+        window.pending = []
+
+    def _close(self, start: int) -> Block:
+        window = self._open.pop(start)
+        self._compact(window)
+        if not self._open:
+            self._pending_bytes = 0
+        return window.block if window.block is not None else empty_block(self._layout)
