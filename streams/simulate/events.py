@@ -1,0 +1,32 @@
+"""One simulated record, and how columns become records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from streams.simulate.effects import Columns
+
+
+class Event(NamedTuple):
+    """A record as a producer sends it; ``kind`` says to which input topic."""
+
+    kind: Literal["interaction", "feedback", "change"]
+    key: bytes
+    occurred_at_ms: int
+    value: bytes
+
+
+def rows(columns: Columns) -> list[dict[str, Any]]:
+    """Columns as dictionaries without the fields that are None: absent is how the schema says unknown."""
+    fields = tuple(columns)
+    table: Sequence[tuple[Any, ...]] = list(zip(*(c.tolist() for c in columns.values()), strict=True))
+    return [{f: v for f, v in zip(fields, row, strict=True) if v is not None} for row in table]
+
+
+def encode(kind: Literal["interaction", "feedback"], columns: Columns) -> list[Event]:
+    """Columns as events; the columns ``event_id`` and ``occurred_at`` (epoch ms) must be there."""
+    dumps = orjson.dumps
+    return [Event(kind, row["event_id"].encode(), row["occurred_at"], dumps(row)) for row in rows(columns)]
