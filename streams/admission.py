@@ -40,7 +40,9 @@ class Admission:
     def admit(self, block: Block, window_end_ms: int, layout: Layout) -> tuple[Block, list[SegmentKey]]:
         """The block with refused segments folded into ``__other__``, and the segments retired by now."""
         known = self.state.last_seen_ms
-        fresh = [row for row, s in enumerate(block.segments) if s not in known and OVERFLOW_VALUE not in s.values]
+        fresh = [
+            row for row, s in enumerate(block.segments) if s not in known and OVERFLOW_VALUE not in s.values
+        ]
         refused: set[int] = set()
         retired: list[SegmentKey] = []
         if fresh:

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.sketches.build import Columns
-from streams.events import Feedback, Interaction, is_error, is_thumbs_down
+from streams.events import USER_FEEDBACK, Feedback, Interaction, cost_usd, is_error, is_thumbs_down
 from streams.segments import intern
-
-USER_FEEDBACK: Final = "user_feedback"
 
 _FLAG_FIELDS: Final = ("refusal", "idk", "out_of_scope", "schema_valid", "cache_hit", "safety_flag")
 _VALUE_FIELDS: Final = (
@@ -31,7 +29,7 @@ def interaction_columns(records: Sequence[Interaction]) -> Columns:
     flags = {"error": np.array([is_error(record) for record in records], np.float64)}
     flags |= _present({name: [getattr(r, name) for r in records] for name in _FLAG_FIELDS})
     values = _present({name: [getattr(r, name) for r in records] for name in _VALUE_FIELDS})
-    values |= _present({"cost_usd": [_cost_usd(r) for r in records]})
+    values |= _present({"cost_usd": [cost_usd(r) for r in records]})
     categories = {}
     for name in _CATEGORY_FIELDS:
         codes, labels = intern([getattr(record, name) for record in records])
@@ -48,14 +46,12 @@ def feedback_columns(records: Sequence[Feedback]) -> Columns:
     return Columns(ids, False, flags, _present({"judge_score": scores}), {})
 
 
-def _cost_usd(record: Interaction) -> float | None:
-    return record.cost if record.currency is None or record.currency == "USD" else None
-
-
 def _present(columns: dict[str, list[Any]]) -> dict[str, NDArray[np.float64]]:
     """Columns as float64, None as NaN; without those that are None throughout."""
     return {
-        name: np.array(column, np.float64) for name, column in columns.items() if any(v is not None for v in column)
+        name: np.array(column, np.float64)
+        for name, column in columns.items()
+        if any(v is not None for v in column)
     }
 
 

@@ -131,4 +131,3 @@ def _moved(entries: Entries, rows: NDArray[np.int32]) -> Entries:
 
 def _stable_hash(segment: SegmentKey) -> int:
     return zlib.crc32("\x1f".join(segment.values).encode())
-

@@ -8,13 +8,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.sketches.block import Block, empty_block, merge
-from detectors.sketches.build import MAX_ROWS, Columns, build
-from detectors.sketches.layout import Layout
-from streams.segments import Segmenter, cap_segments
+from streams.contents import Content
 
 COMPACT_RECORDS: Final = 32_768
-"""Records that an open window keeps before they are added to its sketches; below MAX_ROWS."""
+"""Records that an open window keeps before they are added to its content."""
 COMPACT_BYTES: Final = 64 * 2**20
 """The same in bytes of input, over all open windows of a source."""
 
@@ -23,17 +20,22 @@ class Sealed(NamedTuple):
     """A window that no record can join any more."""
 
     window_start_ms: int
-    block: Block
+    content: Content
 
 
 class _OpenWindow:
-    __slots__ = ("block", "first_offset", "ids", "pending")
+    __slots__ = ("content", "first_offset", "ids", "pending")
 
-    def __init__(self, first_offset: int) -> None:
+    def __init__(self, first_offset: int, content: Content) -> None:
         self.first_offset = first_offset
         self.ids: set[str] = set()
         self.pending: list[Any] = []
-        self.block: Block | None = None
+        self.content = content
+
+    def compact(self) -> None:
+        if self.pending:
+            self.content.add(self.pending)
+            self.pending = []
 
 
 class Counts(NamedTuple):
@@ -53,21 +55,17 @@ class Windows:
 
     def __init__(
         self,
+        new_content: Callable[[], Content],
         *,
         base_ms: int,
         lateness_ms: int,
-        segmenter: Segmenter,
-        to_columns: Callable[[Sequence[Any]], Columns],
-        layout: Layout,
-        max_segments: int,
+        max_open: int,
         keep_late: bool = False,
     ) -> None:
+        self._new_content = new_content
         self._base_ms = base_ms
         self._lateness_ms = lateness_ms
-        self._segmenter = segmenter
-        self._to_columns = to_columns
-        self._layout = layout
-        self._max_segments = max_segments
+        self._max_open = max_open
         self._keep_late = keep_late
         self._open: dict[int, _OpenWindow] = {}
         self._pending_bytes = 0
@@ -108,7 +106,7 @@ class Windows:
         self._pending_bytes += size_bytes
         if self._pending_bytes > COMPACT_BYTES:
             for window in self._open.values():
-                self._compact(window)
+                window.compact()
             self._pending_bytes = 0
         return Counts(late_count, duplicates)
 
@@ -122,11 +120,15 @@ class Windows:
         if limit is None:
             return []
         aligned = limit - limit % self._base_ms
+        if len(self._open) > self._max_open:
+            aligned = max(aligned, sorted(self._open)[-self._max_open])
         if self.sealed_until_ms is not None and aligned <= self.sealed_until_ms:
             return []
         self.sealed_until_ms = aligned
         return [
-            Sealed(start, self._close(start)) for start in sorted(self._open) if start + self._base_ms <= aligned
+            Sealed(start, self._close(start))
+            for start in sorted(self._open)
+            if start + self._base_ms <= aligned
         ]
 
     def end_of_open_ms(self) -> int | None:
@@ -161,17 +163,15 @@ class Windows:
     ) -> int:
         window = self._open.get(start)
         if window is None:
-            window = self._open[start] = _OpenWindow(int(offsets[at[0]]))
+            window = self._open[start] = _OpenWindow(int(offsets[at[0]]), self._new_content())
         everything = len(at) == len(records)
         chosen = list(ids) if everything else [ids[i] for i in at]
         members = list(records) if everything else [records[i] for i in at]
-        known = len(window.ids)
-        seen_before = window.ids if known else frozenset()
         duplicates = 0
         if len(set(chosen)) < len(chosen) or not window.ids.isdisjoint(chosen):
             fresh: dict[str, Any] = {}
             for event_id, record in zip(chosen, members, strict=True):
-                if event_id not in seen_before and event_id not in fresh:
+                if event_id not in window.ids and event_id not in fresh:
                     fresh[event_id] = record
             duplicates = len(chosen) - len(fresh)
             chosen, members = list(fresh), list(fresh.values())
@@ -179,22 +179,12 @@ class Windows:
         for lo in range(0, len(members), COMPACT_RECORDS):
             window.pending += members[lo : lo + COMPACT_RECORDS]
             if len(window.pending) >= COMPACT_RECORDS:
-                self._compact(window)
+                window.compact()
         return duplicates
 
-    def _compact(self, window: _OpenWindow) -> None:
-        if not window.pending:
-            return
-        for lo in range(0, len(window.pending), MAX_ROWS):
-            part = window.pending[lo : lo + MAX_ROWS]
-            block = build(self._to_columns(part), self._segmenter(part), self._layout)
-            parts = [block] if window.block is None else [window.block, block]
-            window.block = cap_segments(merge(parts, self._layout), self._layout, self._max_segments)
-        window.pending = []
-
-    def _close(self, start: int) -> Block:
+    def _close(self, start: int) -> Content:
         window = self._open.pop(start)
-        self._compact(window)
+        window.compact()
         if not self._open:
             self._pending_bytes = 0
-        return window.block if window.block is not None else empty_block(self._layout)
+        return window.content

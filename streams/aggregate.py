@@ -1,0 +1,195 @@
+"""AGGREGATE: the records of one input partition in, partials and watermarks out; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from detectors.records import stable_id
+from streams.columns import COLUMNS
+from streams.config import Config
+from streams.contents import ChangeContent, Content, SketchContent
+from streams.deadletters import dead_letter, encode_dead_letter
+from streams.decode import decode_chunk
+from streams.events import Change, Feedback, Interaction, Stream
+from streams.messages import Message, Record
+from streams.partials import LogRecord, Watermark, encode_log_record
+from streams.segments import Segmenter
+from streams.signals import LAYOUT
+from streams.windows import Windows
+
+PARTIALS_TOPIC: Final = "tidewatch.partials"
+DEAD_LETTERS_TOPIC: Final = "llm.deadletters"
+STREAM_OF_TOPIC: Final[dict[str, Stream]] = {
+    "llm.interactions": "interaction",
+    "llm.feedback": "feedback",
+    "llm.changes": "change",
+}
+_LOG_APPEND_TIME: Final = 1
+
+
+class AggregateStep(NamedTuple):
+    """What a driver must do after a step: send all messages in order, await them, then commit the offset."""
+
+    messages: list[Message]
+    commit_offset: int | None
+    """The smallest offset that is still needed; None when there is nothing new to commit."""
+
+
+class Aggregate:
+    """One assignment of one input partition: its open windows and counters.
+
+    ``attempt`` must be new at every assignment; ``sources_total`` is the number of input partitions of the fleet.
+    """
+
+    def __init__(
+        self, config: Config, *, topic: str, partition: int, attempt: str, sources_total: int
+    ) -> None:
+        self._stream = STREAM_OF_TOPIC[topic]
+        self._source = f"{topic}-{partition}"
+        self._attempt = attempt
+        self._sources_total = sources_total
+        self._windows = Windows(
+            _content_of(self._stream, config),
+            base_ms=config.base_window_ms,
+            lateness_ms=config.allowed_lateness_ms,
+            max_open=config.limits.open_windows,
+            keep_late=self._stream != "interaction",
+        )
+        self._next_offset = 0
+        self._committed_offset: int | None = None
+        self._idle = False
+        self._quiet_ms = 0
+        self._late = self._duplicates = self._unknown_fields = self._empty = 0
+
+    @property
+    def open_windows(self) -> int:
+        return len(self._windows)
+
+    @property
+    def watermark_ms(self) -> int | None:
+        return self._windows.watermark_ms
+
+    def start(self) -> AggregateStep:
+        """Announce the source, so that no window closes without it."""
+        return AggregateStep([self._watermark()], None)
+
+    def add(self, records: Sequence[Record], now_ms: int) -> AggregateStep:
+        """A chunk of records with ascending offsets; ``now_ms`` is the driver's clock, to refuse the future."""
+        if not records:
+            return AggregateStep([], None)
+        messages = []
+        if self._idle:
+            self._idle, self._quiet_ms = False, 0
+            messages.append(self._watermark())
+        chunk = decode_chunk(self._stream, records, now_ms)
+        for at, bad in chunk.bad:
+            letter = dead_letter(records[at], bad, self._stream)
+            messages.append(Message(DEAD_LETTERS_TOPIC, None, encode_dead_letter(letter)))
+        self._unknown_fields += chunk.unknown.total
+        self._empty += len(chunk.empty)
+        self._next_offset = records[-1].offset + 1
+        if chunk.events:
+            self._join([records[at] for at in chunk.indices], chunk.events)
+        messages += self._seal(None)
+        return AggregateStep(messages, self._offset_to_commit())
+
+    def advance(self, event_ms: int) -> AggregateStep:
+        """Event time has reached ``event_ms``, as another stream of the same time-ordered input shows."""
+        self._windows.advance(event_ms)
+        return AggregateStep(self._seal(None), self._offset_to_commit())
+
+    def idle(self, quiet_ms: int) -> AggregateStep:
+        """The source is caught up and has been quiet for ``quiet_ms``: seal what is open, and say so."""
+        self._idle, self._quiet_ms = True, quiet_ms
+        messages = self._seal(self._windows.end_of_open_ms()) or [self._watermark()]
+        return AggregateStep(messages, self._offset_to_commit())
+
+    def _join(self, records: Sequence[Record], events: Sequence[Any]) -> None:
+        count = len(events)
+        event_ms = np.fromiter((event.occurred_at for event in events), np.int64, count)
+        if records[0].timestamp_type == _LOG_APPEND_TIME:
+            appended_ms = np.fromiter((record.timestamp for record in records), np.int64, count)
+            np.minimum(event_ms, appended_ms, out=event_ms)
+        offsets = np.fromiter((record.offset for record in records), np.int64, count)
+        size_bytes = sum(len(record.value or b"") for record in records)
+        ids = [_IDENTITY[self._stream](event) for event in events]
+        counts = self._windows.add(events, ids, event_ms, offsets, size_bytes)
+        self._late += counts.late
+        self._duplicates += counts.duplicates
+
+    def _seal(self, until_ms: int | None) -> list[Message]:
+        before = self._windows.sealed_until_ms
+        sealed = self._windows.seal(until_ms)
+        if self._windows.sealed_until_ms == before:
+            return []
+        pieces = [
+            self._to_log(piece)
+            for window in sealed
+            for piece in window.content.pieces(self._source, self._attempt, window.window_start_ms)
+        ]
+        return [*pieces, self._watermark()]
+
+    def _watermark(self) -> Message:
+        return self._to_log(
+            Watermark(
+                source=self._source,
+                attempt=self._attempt,
+                sealed_until_ms=self._windows.sealed_until_ms,
+                upto_offset=self._next_offset,
+                max_event_ms=self._windows.max_event_ms,
+                idle=self._idle,
+                quiet_ms=self._quiet_ms,
+                sources_total=self._sources_total,
+                late=self._late,
+                duplicates=self._duplicates,
+                unknown_fields=self._unknown_fields,
+                empty=self._empty,
+            )
+        )
+
+    def _to_log(self, record: LogRecord) -> Message:
+        return Message(PARTIALS_TOPIC, self._source.encode(), encode_log_record(record))
+
+    def _offset_to_commit(self) -> int | None:
+        needed = self._windows.first_needed_offset
+        offset = self._next_offset if needed is None else needed
+        if offset == 0 or offset == self._committed_offset:
+            return None
+        self._committed_offset = offset
+        return offset
+
+
+def _content_of(stream: Stream, config: Config) -> Callable[[], Content]:
+    if stream == "change":
+        return ChangeContent
+    segmenter = Segmenter(config.segments.by)
+    limits = config.limits
+    return lambda: SketchContent(
+        segmenter, COLUMNS[stream], LAYOUT, limits.window_segments, limits.partial_bytes
+    )
+
+
+def _interaction_identity(event: Interaction) -> str:
+    return event.event_id
+
+
+def _feedback_identity(event: Feedback) -> str:
+    """Feedback without an id of its own is the same when it says the same about the same interaction."""
+    if event.feedback_id:
+        return event.feedback_id
+    about = event.event_id or event.trace_id
+    return stable_id(about, event.name, event.evaluator, event.occurred_at, event.score, event.label)
+
+
+def _change_identity(event: Change) -> str:
+    return event.change_id
+
+
+_IDENTITY: Final[dict[Stream, Callable[[Any], str]]] = {
+    "interaction": _interaction_identity,
+    "feedback": _feedback_identity,
+    "change": _change_identity,
+}

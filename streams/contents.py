@@ -1,0 +1,76 @@
+"""What an open window holds: sketches of interactions or feedback, or the list of announced changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from detectors.sketches.block import Block, empty_block, merge, split
+from detectors.sketches.build import MAX_ROWS, Columns, build
+from detectors.sketches.layout import Layout
+from streams.events import Change
+from streams.partials import Notices, Partial
+from streams.segments import Segmenter, cap_segments
+
+MAX_CHANGES: Final = 1000
+"""Changes kept for one window; more than that in one window is not information."""
+
+
+class Content(Protocol):
+    """Gathers the records of one window, in any order and grouping."""
+
+    def add(self, records: Sequence[Any]) -> None: ...
+
+    def pieces(self, source: str, attempt: str, window_start_ms: int) -> list[Partial | Notices]:
+        """The log records that carry it, each under the record limit."""
+
+
+class SketchContent:
+    """Interactions or feedback as mergeable sketches per segment."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        to_columns: Callable[[Sequence[Any]], Columns],
+        layout: Layout,
+        max_segments: int,
+        max_piece_bytes: int,
+    ) -> None:
+        self._segmenter = segmenter
+        self._to_columns = to_columns
+        self._layout = layout
+        self._max_segments = max_segments
+        self._max_piece_bytes = max_piece_bytes
+        self.block: Block = empty_block(layout)
+
+    def add(self, records: Sequence[Any]) -> None:
+        for lo in range(0, len(records), MAX_ROWS):
+            part = records[lo : lo + MAX_ROWS]
+            block = build(self._to_columns(part), self._segmenter(part), self._layout)
+            self.block = cap_segments(
+                merge([self.block, block], self._layout), self._layout, self._max_segments
+            )
+
+    def pieces(self, source: str, attempt: str, window_start_ms: int) -> list[Partial | Notices]:
+        return [
+            Partial(source, attempt, window_start_ms, piece)
+            for piece in split(self.block, self._layout, self._max_piece_bytes)
+        ]
+
+
+class ChangeContent:
+    """Announced changes as they came, ordered by id."""
+
+    def __init__(self) -> None:
+        self._changes: dict[str, dict[str, Any]] = {}
+
+    def add(self, records: Sequence[Change]) -> None:
+        for change in records:
+            if len(self._changes) < MAX_CHANGES:
+                self._changes[change.change_id] = msgspec.to_builtins(change)
+
+    def pieces(self, source: str, attempt: str, window_start_ms: int) -> list[Partial | Notices]:
+        ordered = [self._changes[change_id] for change_id in sorted(self._changes)]
+        return [Notices(source, attempt, window_start_ms, ordered)]
