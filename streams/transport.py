@@ -1,0 +1,389 @@
+"""The Faust transport that hands over chunks of raw records, and commits what it is told to.
+
+Faust's cost is per message: a task set, a queue put and a stream step for each. Here a message *is* a chunk: all
+records of one partition that a fetch brought, up to ``kafka.chunk_records``, undecoded. Faust's acknowledgement
+lists are left out (they commit over holes); ``ChunkConsumer.commit_exact`` commits an offset only if the partition
+is still ours: same assignment, same group generation.
+
+Every start of reading (assignment, rewind) of a partition has a new *epoch*, and every chunk carries the epoch it
+was fetched in. Whoever keeps state for a partition drops chunks of another epoch, so nothing that was in a queue
+while the world changed is ever mixed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import aiokafka
+import faust
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from streams.client import client_settings, producer_settings
+from streams.config import KafkaConfig
+
+
+class Superseded(Exception):
+    """The partition is no longer ours: another worker has it, or it began again. Drop its state."""
+
+
+class Chunk(NamedTuple):
+    """Records of one partition, in offset order, as aiokafka gives them (``ConsumerRecord``)."""
+
+    tp: TP
+    epoch: int
+    sequence: int
+    """0, 1, 2 ... within the epoch: a jump tells that Faust lost a chunk on its way."""
+    records: list[Any]
+
+
+class Begin(NamedTuple):
+    """A partition starts to be read."""
+
+    tp: TP
+    epoch: int
+    position: int | None
+    """The committed offset, or None where nothing was committed (reading begins at the earliest record)."""
+
+
+class Standing(NamedTuple):
+    """How far the reading of a partition is, all of it at one moment."""
+
+    epoch: int
+    handed_over: int
+    """Chunks fetched in this epoch."""
+    position: int | None
+    """The next offset that a fetch will bring; None while unknown."""
+    end: int
+    """The high watermark, asked of the broker just now."""
+
+
+class ChunkSchema(faust.Schema):  # type: ignore[misc]
+    """Passes the chunk through: no deserialisation in Faust, whose decode errors acknowledge and stall."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        create_event = app.create_event
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return create_event(None, message.value, message.headers, message)
+
+        return decode
+
+
+class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread; all methods with an underscore run in it, on its own event loop."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.kafka: KafkaConfig = self.transport.kafka
+        self.epochs: dict[TP, int] = {}
+        self.fetches = 0
+        self._handed_over: dict[TP, int] = {}
+        self._epoch_numbers = itertools.count(1)
+        self._generation = -1
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        self._assignor = RoundRobinPartitionAssignor
+        session_timeout_ms = int(self.kafka.session_timeout_secs * 1000)
+        return aiokafka.AIOKafkaConsumer(
+            **client_settings(self.kafka),
+            client_id=self.app.conf.broker_client_id,
+            group_id=self.app.conf.id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_uncommitted",
+            fetch_max_wait_ms=500,
+            max_partition_fetch_bytes=1024 * 1024,
+            session_timeout_ms=session_timeout_ms,
+            rebalance_timeout_ms=max(session_timeout_ms, 10_000),
+            heartbeat_interval_ms=min(1000, session_timeout_ms // 3),
+            request_timeout_ms=max(session_timeout_ms, 20_000),
+            metadata_max_age_ms=30_000,
+            check_crcs=True,
+        )
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._begin(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def _begin(self, tps: Iterable[TP]) -> None:
+        self._generation = self._ensure_consumer()._coordinator.generation
+        assigned = self.assignment()
+        self.epochs = {tp: epoch for tp, epoch in self.epochs.items() if tp in assigned}
+        for tp in tps:
+            self._new_epoch(tp)
+
+    def _new_epoch(self, tp: TP) -> None:
+        self.epochs[tp] = next(self._epoch_numbers)
+        self._handed_over[tp] = 0
+
+    async def begin_at_committed(self) -> list[Begin]:
+        """Move every assigned partition to its committed offset, in a new epoch."""
+        begins: list[Begin] = await self.call_thread(self._begin_at_committed)
+        return begins
+
+    async def _begin_at_committed(self) -> list[Begin]:
+        if not self.assignment():
+            return []
+        committed: Mapping[Any, int | None] = await self._ensure_consumer().seek_to_committed()
+        tps = {TP(tp.topic, tp.partition): offset for tp, offset in committed.items()}
+        self._begin(tps)
+        return [Begin(tp, self.epochs[tp], offset) for tp, offset in tps.items()]
+
+    async def rewind(self, tp: TP, offset: int | None) -> Begin:
+        """Read one partition again from ``offset`` (None: its earliest record), in a new epoch."""
+        begin: Begin = await self.call_thread(self._rewind, tp, offset)
+        return begin
+
+    async def _rewind(self, tp: TP, offset: int | None) -> Begin:
+        consumer = self._ensure_consumer()
+        topic_partition = TopicPartition(tp.topic, tp.partition)
+        try:
+            if offset is None:
+                await consumer.seek_to_beginning(topic_partition)
+            else:
+                consumer.seek(topic_partition, offset)
+        except IllegalStateError as error:
+            raise Superseded(f"{tp.topic}-{tp.partition} is not assigned") from error
+        self._new_epoch(tp)
+        return Begin(tp, self.epochs[tp], offset)
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
+        max_records: int | None = None,
+    ) -> list[Chunk]:
+        if not self.consumer.flow_active:
+            return []
+        fetcher = consumer._fetcher
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError()
+        # Faust never asks; the coordinator then waits for ever with its error.
+        consumer._coordinator.check_errors()
+        size = self.kafka.chunk_records
+        with fetcher._subscriptions.fetch_context():
+            fetched = await fetcher.fetched_records(active_partitions, timeout=timeout, max_records=4 * size)
+        # No await from here on: the epochs are those of the records.
+        self.fetches += 1
+        chunks = []
+        for topic_partition, records in fetched.items():
+            tp = TP(topic_partition.topic, topic_partition.partition)
+            epoch = self.epochs.get(tp)
+            if epoch is None:
+                continue
+            for i in range(0, len(records), size):
+                chunks.append(Chunk(tp, epoch, self._handed_over[tp], records[i : i + size]))
+                self._handed_over[tp] += 1
+        return chunks
+
+    async def commit_exact(
+        self, offsets: Mapping[TP, int], epochs: Mapping[TP, int], timeout_secs: float
+    ) -> None:
+        await self.call_thread(self._commit_exact, offsets, epochs, timeout_secs)
+
+    async def _commit_exact(
+        self, offsets: Mapping[TP, int], epochs: Mapping[TP, int], timeout_secs: float
+    ) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        deadline = time.monotonic() + timeout_secs
+        wanted = {
+            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "") for tp, o in offsets.items()
+        }
+        while True:
+            await asyncio.wait_for(coordinator.ensure_coordinator_known(), timeout_secs)
+            try:
+                async with coordinator._commit_lock:
+                    if coordinator.generation != self._generation or self._generation < 0:
+                        raise Superseded("the consumer group has another generation")
+                    if stale := [tp for tp, epoch in epochs.items() if self.epochs.get(tp) != epoch]:
+                        raise Superseded(f"{stale[0].topic}-{stale[0].partition} began again")
+                    # Builds its request before it waits for anything: the generation checked is the one sent.
+                    await asyncio.shield(coordinator._do_commit_offsets(None, wanted))
+                return
+            except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as error:
+                raise Superseded(f"the broker refused the commit: {error!r}") from error
+            except KafkaError as error:
+                if not error.retriable or time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(0.1)
+
+    async def standing(self, tps: Iterable[TP]) -> dict[TP, Standing]:
+        standing: dict[TP, Standing] = await self.call_thread(self._standing, list(tps))
+        return standing
+
+    async def _standing(self, tps: list[TP]) -> dict[TP, Standing]:
+        consumer = self._ensure_consumer()
+        ends = await consumer.end_offsets([TopicPartition(tp.topic, tp.partition) for tp in tps])
+        standing = {}
+        for topic_partition, end in ends.items():
+            tp = TP(topic_partition.topic, topic_partition.partition)
+            if (epoch := self.epochs.get(tp)) is None or not consumer._subscription.is_assigned(
+                topic_partition
+            ):
+                continue
+            state = consumer._subscription.subscription.assignment.state_value(topic_partition)
+            position = state.position if state.has_valid_position else None
+            standing[tp] = Standing(epoch, self._handed_over[tp], position, end)
+        return standing
+
+    def failure(self) -> BaseException | None:
+        """What ended one of aiokafka's background tasks, if any did; Faust would not notice."""
+        consumer = self._consumer
+        if consumer is None or consumer._closed:
+            return None
+        for task in (
+            getattr(consumer._coordinator, "_coordination_task", None),
+            consumer._fetcher._fetch_task,
+        ):
+            if task is not None and task.done() and not task.cancelled():
+                return task.exception() or RuntimeError("a background task of the consumer ended")
+        return None
+
+
+class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, yielding one message a chunk."""
+
+    _thread: ChunkConsumerThread
+    on_begin: Callable[[list[Begin]], None] | None = None
+    on_revoked: Callable[[set[TP]], None] | None = None
+
+    def _new_consumer_thread(self) -> ChunkConsumerThread:
+        return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(  # Faust's signature
+        self,
+        timeout: float,  # noqa: ASYNC109
+    ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        chunks, _active = await self._wait_next_records(timeout)
+        if not chunks or self.should_stop:
+            return
+        generation = self.app.consumer_generation_id
+        for chunk in chunks:
+            # After a rebalance every partition begins again at its committed offset: nothing is lost here.
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            yield chunk.tp, self._chunk_message(chunk, generation)
+
+    def _chunk_message(self, chunk: Chunk, generation: int) -> ConsumerMessage:
+        # The *first* offset: with the last one Faust would take the records between two chunks for a gap in
+        # the log and count them as done.
+        first = chunk.records[0]
+        return ConsumerMessage(
+            chunk.tp.topic,
+            chunk.tp.partition,
+            first.offset,
+            first.timestamp / 1000.0,
+            first.timestamp_type,
+            (),
+            None,
+            chunk,
+            None,
+            0,
+            0,
+            chunk.tp,
+            generation_id=generation,
+        )
+
+    async def perform_seek(self) -> None:
+        """Called by Faust before the flow resumes after every rebalance."""
+        begins = await self._thread.begin_at_committed()
+        for begin in begins:
+            self._read_offset[begin.tp] = None
+        if self.on_begin is not None:
+            self.on_begin(begins)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        if self.on_revoked is not None:
+            self.on_revoked(revoked)
+        await super().on_partitions_revoked(revoked)
+
+    async def rewind(self, tp: TP, offset: int | None) -> Begin:
+        """See ``ChunkConsumerThread.rewind``."""
+        begin = await self._thread.rewind(tp, offset)
+        self._read_offset[tp] = None
+        return begin
+
+    async def commit_exact(
+        self, offsets: Mapping[TP, int], epochs: Mapping[TP, int], *, timeout_secs: float = 10.0
+    ) -> None:
+        """Commit ``offsets`` if each partition is still read in the given epoch; returns when the broker has it.
+
+        Raises:
+            Superseded: the partition is no longer ours.
+            KafkaError: the broker did not take it in time.
+        """
+        await self._thread.commit_exact(offsets, epochs, timeout_secs)
+
+    async def standing(self, tps: Iterable[TP]) -> dict[TP, Standing]:
+        """How far each partition is; partitions that are not ours are left out."""
+        return await self._thread.standing(tps)
+
+    def failure(self) -> BaseException | None:
+        return self._thread.failure()
+
+    @property
+    def fetches(self) -> int:
+        """How many fetches returned, with records or without; stands still when the consumer does."""
+        return self._thread.fetches
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Nothing: Faust has no say in what is done."""
+        return False
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: each chunk would look like a gap, and the interval tree would grow without end."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: Faust compares a wall clock with a monotonic one here; see ``streams.watchdog``."""
+
+
+class ExactProducer(driver.Producer):  # type: ignore[misc]
+    """Faust's producer with our settings; ``app.producer.client`` is the one aiokafka producer of the process."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
+        return aiokafka.AIOKafkaProducer(**producer_settings(self.transport.kafka), client_id=self.client_id)
+
+    @property
+    def client(self) -> aiokafka.AIOKafkaProducer:
+        return self._ensure_producer()
+
+
+class ChunkTransport(driver.Transport):  # type: ignore[misc]
+    """aiokafka with ``ChunkConsumer`` and ``ExactProducer``."""
+
+    Consumer = ChunkConsumer
+    Producer = ExactProducer
+
+    def __init__(self, url: Any, app: Any, kafka: KafkaConfig) -> None:
+        super().__init__(url, app)
+        self.kafka = kafka
+
+
+__all__ = [
+    "TP",
+    "Begin",
+    "Chunk",
+    "ChunkConsumer",
+    "ChunkSchema",
+    "ChunkTransport",
+    "ExactProducer",
+    "Standing",
+    "Superseded",
+]
