@@ -120,6 +120,9 @@ def _by_name(aliases: Iterable[Alias]) -> dict[str, list[tuple[int, Alias]]]:
 _BY_NAME: Final = {stream: _by_name(aliases) for stream, aliases in ALIASES.items()}
 _OWN: Final = {stream: frozenset(struct.__struct_fields__) for stream, struct in STRUCTS.items()}
 
+_BOTH: Final = {stream: tuple(sorted(_OWN[stream] & _BY_NAME[stream].keys())) for stream in STRUCTS}
+"""Our own names that also stand in for another field of ours: ``span_id`` for ``event_id``."""
+
 
 def own_names(stream: Stream, fields: Fields) -> tuple[Fields, list[str]]:
     """Our own names for ``fields``, and the names that mean nothing to us.
@@ -128,18 +131,20 @@ def own_names(stream: Stream, fields: Fields) -> tuple[Fields, list[str]]:
     Raises ``Unusable`` for a foreign value that cannot be converted.
     """
     own_fields, by_name = _OWN[stream], _BY_NAME[stream]
-    own: Fields = {}
+    own = fields.copy()
     found: list[tuple[int, Alias]] = []
     special: list[str] = []
     unknown: list[str] = []
-    for name, value in fields.items():
+    for name in sorted(fields.keys() - own_fields):
+        del own[name]
         aliases = by_name.get(name)
         if aliases is not None:
             found += aliases
-        if name in own_fields:
-            own[name] = value
-        elif aliases is None:
+        else:
             (special if _is_special(stream, name) else unknown).append(name)
+    for name in _BOTH[stream]:
+        if name in own:
+            found += by_name[name]
     found.sort()
     for _, alias in found:
         value = fields[alias.name]

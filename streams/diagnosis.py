@@ -68,14 +68,13 @@ def from_validation(error: msgspec.ValidationError) -> BadRecord:
 
 def check_depth(value: object) -> None:
     """Raises ``too_deep`` when objects and arrays nest deeper than ``MAX_DEPTH``; itself iterative."""
-    level = [value]
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
         level = [
             child
             for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, dict | list)
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) is dict or type(child) is list
         ]
         if not level:
             return

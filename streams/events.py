@@ -2,8 +2,8 @@
 
 One JSON object a record, flat, own names only; ``streams.aliases`` accepts the names of OpenTelemetry and its
 neighbours, ``streams.decode`` applies them. Units are part of a name (``_ms``, ``tokens_``); ``cost`` is in
-``currency`` (US dollars unless named). Absent and ``null`` mean the same: unknown. Nothing here decides whether
-a number is alarming, only whether it can be true: the bounds are those of ``streams.signals.VALUES``.
+``currency`` (US dollars unless named). Absent and ``null`` mean the same: unknown. The bounds say what can be
+true, not what is alarming; they are those of ``streams.signals.VALUES``.
 
 The structs opt out of garbage collection: decoded JSON cannot contain a cycle, and millions of them pass by.
 """

@@ -14,7 +14,7 @@ from streams.events import MAX_TEXT_BYTES, STRUCTS
 
 
 class Shape(NamedTuple):
-    """What ``fit`` must know of a struct: its fields, and which hold integers, texts, structs (or lists of them)."""
+    """What ``fit`` must know of a struct: its fields, and which hold integers, texts, or structs."""
 
     fields: frozenset[str]
     integers: frozenset[str]

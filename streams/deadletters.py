@@ -1,0 +1,115 @@
+"""What is kept of a record that could not be used: why, where its bytes are, and a beginning without texts.
+
+The raw bytes stay where they were. Equal records at equal places give equal letters, so repeats after a restart
+are recognised by ``dead_letter_id``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, Protocol
+
+import msgspec
+import orjson
+
+from detectors.records import stable_id
+from streams.diagnosis import BadRecord
+from streams.events import Stream
+from streams.redact import redact_head
+
+HEAD_BYTES: Final = 1024
+RATE_CAPPED: Final = "rate_capped"
+"""``reason`` of a letter that stands for many: the rate of letters was over its cap."""
+
+
+class Located(Protocol):
+    """A record and its place in the log."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A record of ``llm.deadletters``."""
+
+    dead_letter_id: str
+    """Stable hash of source topic, partition and offset."""
+    kind: Stream
+    """What the record was read as."""
+    reason: str
+    """One of ``streams.diagnosis.REASONS``, or ``rate_capped``."""
+    path: str
+    """The field, such as ``$.tokens_in``; ``$`` is the record."""
+    detail: str
+    """What was expected, never a value of the record."""
+    sha256: str
+    """Of the raw bytes, hex; of the first record when ``count`` is more than one."""
+    size_bytes: int
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    source_offset_last: int
+    """The same as ``source_offset`` unless the letter stands for a range."""
+    count: int
+    """How many bad records the letter stands for."""
+    head: str
+    """The first KiB, redacted; empty when the letter stands for a range."""
+
+
+def dead_letter(record: Located, bad: BadRecord, kind: Stream) -> DeadLetter:
+    """The letter of one bad record."""
+    value = record.value or b""
+    return DeadLetter(
+        dead_letter_id=stable_id(record.topic, record.partition, record.offset),
+        kind=kind,
+        reason=bad.reason,
+        path=bad.path,
+        detail=bad.detail,
+        sha256=hashlib.sha256(value).hexdigest(),
+        size_bytes=len(value),
+        source_topic=record.topic,
+        source_partition=record.partition,
+        source_offset=record.offset,
+        source_offset_last=record.offset,
+        count=1,
+        head=redact_head(value[:HEAD_BYTES].decode(errors="replace")),
+    )
+
+
+def capped_letter(first: Located, last_offset: int, count: int, kind: Stream) -> DeadLetter:
+    """One letter for ``count`` bad records from ``first`` to ``last_offset``, sent when letters come too fast."""
+    value = first.value or b""
+    return DeadLetter(
+        dead_letter_id=stable_id(first.topic, first.partition, first.offset, last_offset),
+        kind=kind,
+        reason=RATE_CAPPED,
+        path="$",
+        detail=f"{count} bad records in this range of offsets",
+        sha256=hashlib.sha256(value).hexdigest(),
+        size_bytes=len(value),
+        source_topic=first.topic,
+        source_partition=first.partition,
+        source_offset=first.offset,
+        source_offset_last=last_offset,
+        count=count,
+        head="",
+    )
+
+
+def encode_dead_letter(letter: DeadLetter) -> bytes:
+    """The wire form: one JSON object."""
+    return orjson.dumps(msgspec.structs.asdict(letter))
+
+
+def decode_dead_letter(value: bytes) -> DeadLetter:
+    """Inverse of ``encode_dead_letter``. Raises ``msgspec.DecodeError``."""
+    return _DECODER.decode(value)
+
+
+_DECODER: Final = msgspec.json.Decoder(DeadLetter)
