@@ -1,0 +1,65 @@
+"""The tables in a store: create what is missing, refuse what does not fit, never alter what is there."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sinks.tables import META_TABLE, SCHEMA_VERSION, TABLES, create_meta
+
+_VERSION: Final = "schema_version"
+
+
+class SchemaMismatch(Exception):
+    """The tables in the store are not those that this program writes."""
+
+
+def create_missing(client: Any, database: str) -> None:
+    """Create database and tables that are missing; a user without the right to create needs them in place.
+
+    Raises:
+        SchemaMismatch: a newer program made the tables, or a column is missing.
+    """
+    where = {"database": database}
+    if not _rows(client, "SELECT name FROM system.databases WHERE name = {database:String}", where):
+        client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+    found: dict[str, dict[str, str]] = {}
+    for table, column, type_name in _rows(
+        client, "SELECT table, name, type FROM system.columns WHERE database = {database:String}", where
+    ):
+        found.setdefault(table, {})[column] = type_name
+    if META_TABLE in found:
+        _refuse_newer(client, database)
+    for table in TABLES.values():
+        if table.name not in found:
+            client.command(table.create(database))
+            continue
+        for column in table.columns:
+            if (got := found[table.name].get(column.name)) != column.clickhouse_type:
+                clause = "ADD COLUMN" if got is None else "MODIFY COLUMN"
+                raise SchemaMismatch(
+                    f"table {database}.{table.name}, column {column.name}: got {got or 'no such column'}; "
+                    f"expected {column.clickhouse_type}. Run: ALTER TABLE `{database}`.`{table.name}` "
+                    f"{clause} `{column.name}` {column.clickhouse_type}"
+                )
+    if META_TABLE not in found:
+        client.command(create_meta(database))
+        client.insert(META_TABLE, [[_VERSION, str(SCHEMA_VERSION)]], ["name", "value"], database=database)
+
+
+def _refuse_newer(client: Any, database: str) -> None:
+    rows = _rows(
+        client,
+        f"SELECT max(toUInt32OrZero(value)) FROM `{database}`.`{META_TABLE}` WHERE name = '{_VERSION}'",  # noqa: S608
+        {},
+    )
+    version = int(rows[0][0])
+    if version > SCHEMA_VERSION:
+        raise SchemaMismatch(
+            f"database {database}: got tables of schema version {version}; expected {SCHEMA_VERSION} or lower. "
+            "Use the newer program, or another database"
+        )
+
+
+def _rows(client: Any, query: str, parameters: dict[str, str]) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = client.query(query, parameters=parameters).result_rows
+    return rows
