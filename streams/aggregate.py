@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from streams.config import Config
 from streams.contents import ChangeContent, Content, SketchContent
 from streams.deadletters import dead_letter, encode_dead_letter
 from streams.decode import decode_chunk
-from streams.events import Change, Feedback, Interaction, Stream
+from streams.events import Feedback, Stream
 from streams.messages import Message, Record
 from streams.partials import LogRecord, Watermark, encode_log_record
 from streams.segments import Segmenter
@@ -28,6 +29,10 @@ STREAM_OF_TOPIC: Final[dict[str, Stream]] = {
     "llm.changes": "change",
 }
 _LOG_APPEND_TIME: Final = 1
+_OCCURRED_AT: Final = attrgetter("occurred_at")
+_OFFSET: Final = attrgetter("offset")
+_TIMESTAMP: Final = attrgetter("timestamp")
+_VALUE: Final = attrgetter("value")
 
 
 class AggregateStep(NamedTuple):
@@ -72,6 +77,11 @@ class Aggregate:
     def watermark_ms(self) -> int | None:
         return self._windows.watermark_ms
 
+    @property
+    def max_event_ms(self) -> int | None:
+        """The largest event time seen."""
+        return self._windows.max_event_ms
+
     def start(self) -> AggregateStep:
         """Announce the source, so that no window closes without it."""
         return AggregateStep([self._watermark()], None)
@@ -92,7 +102,9 @@ class Aggregate:
         self._empty += len(chunk.empty)
         self._next_offset = records[-1].offset + 1
         if chunk.events:
-            self._join([records[at] for at in chunk.indices], chunk.events)
+            everything = len(chunk.events) == len(records)
+            joining = records if everything else [records[at] for at in chunk.indices]
+            self._join(joining, chunk.events)
         messages += self._seal(None)
         return AggregateStep(messages, self._offset_to_commit())
 
@@ -109,13 +121,13 @@ class Aggregate:
 
     def _join(self, records: Sequence[Record], events: Sequence[Any]) -> None:
         count = len(events)
-        event_ms = np.fromiter((event.occurred_at for event in events), np.int64, count)
+        event_ms = np.fromiter(map(_OCCURRED_AT, events), np.int64, count)
         if records[0].timestamp_type == _LOG_APPEND_TIME:
-            appended_ms = np.fromiter((record.timestamp for record in records), np.int64, count)
+            appended_ms = np.fromiter(map(_TIMESTAMP, records), np.int64, count)
             np.minimum(event_ms, appended_ms, out=event_ms)
-        offsets = np.fromiter((record.offset for record in records), np.int64, count)
-        size_bytes = sum(len(record.value or b"") for record in records)
-        ids = [_IDENTITY[self._stream](event) for event in events]
+        offsets = np.fromiter(map(_OFFSET, records), np.int64, count)
+        size_bytes = sum(map(len, map(_VALUE, records)))
+        ids = list(map(_IDENTITY[self._stream], events))
         counts = self._windows.add(events, ids, event_ms, offsets, size_bytes)
         self._late += counts.late
         self._duplicates += counts.duplicates
@@ -172,10 +184,6 @@ def _content_of(stream: Stream, config: Config) -> Callable[[], Content]:
     )
 
 
-def _interaction_identity(event: Interaction) -> str:
-    return event.event_id
-
-
 def _feedback_identity(event: Feedback) -> str:
     """Feedback without an id of its own is the same when it says the same about the same interaction."""
     if event.feedback_id:
@@ -184,12 +192,8 @@ def _feedback_identity(event: Feedback) -> str:
     return stable_id(about, event.name, event.evaluator, event.occurred_at, event.score, event.label)
 
 
-def _change_identity(event: Change) -> str:
-    return event.change_id
-
-
 _IDENTITY: Final[dict[Stream, Callable[[Any], str]]] = {
-    "interaction": _interaction_identity,
+    "interaction": attrgetter("event_id"),
     "feedback": _feedback_identity,
-    "change": _change_identity,
+    "change": attrgetter("change_id"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,7 @@ def _values(records: Sequence[Any], dimension: str) -> list[str | None]:
     if dimension.startswith("attributes."):
         name = dimension.removeprefix("attributes.")
         return [_attribute(record, name) for record in records]
-    field = field_of(dimension)
-    return [getattr(record, field) for record in records]
+    return list(map(attrgetter(field_of(dimension)), records))
 
 
 def _attribute(record: Any, name: str) -> str | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streams.contents import Content
 
-COMPACT_RECORDS: Final = 32_768
+COMPACT_RECORDS: Final = 32768
 """Records that an open window keeps before they are added to its content."""
 COMPACT_BYTES: Final = 64 * 2**20
 """The same in bytes of input, over all open windows of a source."""
