@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from streams.simulate.reference import Floats
 
 BURST_CV: Final = 0.28
-"""Coefficient of variation of a minute's intensity: 92 / 323 in the Azure 2023 conversation trace (0.21 in its
-whole minutes); at 100,000 requests a day it makes a minute's variance about six times Poisson's."""
+"""Coefficient of variation of a minute's intensity: 92 / 323 in the Azure 2023 conversation trace (0.21 in
+its whole minutes); at 100,000 requests a day it makes a minute's variance about six times Poisson's."""
 LAYERS: Final = ((90_000, 0.45), (420_000, 0.35), (2_400_000, 0.20))
 """Knot distance in ms and share of the variance. Autocorrelated over minutes, as sessions and batch jobs make
 it."""
