@@ -208,7 +208,7 @@ def _slow(stream: Stream, value: bytes, now_ms: int, unknown: UnknownFields) -> 
     check_depth(fields)
     _check_version(fields.get("schema_version"))
     try:
-        own, dropped = own_names(stream, fields)
+        own, dropped = own_names(stream, {name: value for name, value in fields.items() if value is not None})
         fit(SHAPES[stream], own, dropped)
         event: Event = msgspec.convert(own, STRUCTS[stream])
     except Unusable as error:
