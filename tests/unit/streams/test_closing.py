@@ -1,0 +1,240 @@
+"""Windows of the fleet: any interleaving, chunking, partitioning, repeat or takeover gives the same result."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.sketches.block import decode, encode, merge
+from streams.aggregate import Aggregate, AggregateStep
+from streams.closing import MAX_SILENT_WINDOWS, Closing
+from streams.config import Config, parse_config
+from streams.messages import LocalRecord, Message
+from streams.partials import Partial, Watermark, decode_log_record
+from streams.signals import LAYOUT
+
+TOPIC = "llm.interactions"
+T0 = 1_790_000_000_000
+NOW = T0 + 86_400_000
+CONFIG = parse_config({"segments": {"by": [["model"], ["tenant"]]}})
+
+
+def event(n: int, at_ms: int) -> bytes:
+    return orjson.dumps(
+        {
+            "event_id": f"e{n}",
+            "occurred_at": T0 + at_ms,
+            "model_requested": f"m{n % 2}",
+            "tenant": f"t{n % 3}",
+            "duration_ms": 10.0 + n,
+            "refusal": n % 5 == 0,
+        }
+    )
+
+
+def records(values: Sequence[bytes | None], partition: int = 0) -> list[LocalRecord]:
+    return [LocalRecord(TOPIC, partition, offset, value) for offset, value in enumerate(values)]
+
+
+def aggregate(partition: int, total: int, attempt: str = "a", config: Config = CONFIG) -> Aggregate:
+    return Aggregate(config, topic=TOPIC, partition=partition, attempt=attempt, sources_total=total)
+
+
+class Fleet:
+    """DECIDE's closing over a log of messages."""
+
+    def __init__(self, config: Config = CONFIG) -> None:
+        self.closing = Closing(base_ms=config.base_window_ms, lateness_ms=config.allowed_lateness_ms)
+        self.windows: dict[int, bytes] = {}
+
+    def take(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            for closed in self.closing.step(decode_log_record(message.value)):
+                assert closed.window_start_ms not in self.windows, "a window closed twice"
+                blocks = [decode(data, LAYOUT) for data in closed.blocks]
+                self.windows[closed.window_start_ms] = encode(merge(blocks, LAYOUT))
+
+    def filled(self) -> dict[int, bytes]:
+        empty = encode(merge([], LAYOUT))
+        return {start: block for start, block in self.windows.items() if block != empty}
+
+
+def chunks(items: Sequence[LocalRecord], sizes: Iterator[int]) -> Iterator[Sequence[LocalRecord]]:
+    at = 0
+    while at < len(items):
+        size = next(sizes)
+        yield items[at : at + size]
+        at += size
+
+
+def run(partitions: Sequence[Sequence[bytes]], seed: int, max_chunk: int) -> dict[int, bytes]:
+    """Every partition as its own source, chunks of random sizes in random order; the log in that order."""
+    rng = random.Random(seed)
+    fleet = Fleet()
+    sources = [aggregate(at, len(partitions)) for at in range(len(partitions))]
+    waiting = []
+    for at, values in enumerate(partitions):
+        fleet.take(sources[at].start().messages)
+        sizes = iter(lambda: rng.randint(1, max_chunk), None)
+        waiting.append(list(chunks(records(values, at), sizes)))
+    while any(waiting):
+        at = rng.choice([at for at, left in enumerate(waiting) if left])
+        fleet.take(sources[at].add(waiting[at].pop(0), NOW).messages)
+    for source in sources:
+        fleet.take(source.idle(0).messages)
+    return fleet.filled()
+
+
+times = st.lists(st.integers(0, 120_000), min_size=1, max_size=60).map(sorted)
+
+
+@st.composite
+def disordered(draw: st.DrawFn) -> list[bytes]:
+    """Events in time order, each then delayed by less than the allowed lateness."""
+    at = draw(times)
+    delays = [draw(st.integers(0, 14_000)) for _ in at]
+    order = sorted(range(len(at)), key=lambda n: at[n] + delays[n])
+    return [event(n, at[n]) for n in order]
+
+
+@given(disordered(), st.integers(1, 5), st.integers(0, 2**32), st.integers(1, 20))
+def test_partitions_chunks_and_interleaving_do_not_matter(
+    values: list[bytes], partitions: int, seed: int, max_chunk: int
+) -> None:
+    whole = run([values], 0, len(values))
+    spread = [values[at::partitions] for at in range(partitions)]
+    assert run(spread, seed, max_chunk) == whole
+    assert sum(int(decode(block, LAYOUT).counters[0, 0]) for block in whole.values()) == len(values)
+
+
+@given(disordered(), st.integers(0, 2**32), st.data())
+def test_a_killed_worker_changes_nothing(values: list[bytes], seed: int, data: st.DataObject) -> None:
+    """The next attempt starts at the committed offset; what the first one left half done does not count."""
+    rng = random.Random(seed)
+    fleet, everything = Fleet(), records(values)
+    committed, attempt, at = 0, 0, 0
+    source = aggregate(0, 1, "attempt-0")
+    fleet.take(source.start().messages)
+    while at < len(everything):
+        size = rng.randint(1, 8)
+        step: AggregateStep = source.add(everything[at : at + size], NOW)
+        at += size
+        if data.draw(st.integers(0, 3)) == 0:  # killed after some of its messages became durable
+            fleet.take(step.messages[: rng.randint(0, len(step.messages))])
+            attempt += 1
+            source, at = aggregate(0, 1, f"attempt-{attempt}"), committed
+            fleet.take(source.start().messages)
+            if attempt > 20:
+                break
+            continue
+        fleet.take(step.messages)
+        committed = step.commit_offset if step.commit_offset is not None else committed
+    if at < len(everything):
+        fleet.take(source.add(everything[at:], NOW).messages)
+    fleet.take(source.idle(0).messages)
+    assert fleet.filled() == run([values], 0, len(values))
+
+
+def test_a_zombie_and_its_successor_do_not_mix() -> None:
+    values = [event(n, n * 1000) for n in range(60)]
+    everything = records(values)
+    zombie, successor = aggregate(0, 1, "zombie"), aggregate(0, 1, "successor")
+    fleet = Fleet()
+    fleet.take(zombie.start().messages)
+    late = zombie.add(everything[:40], NOW).messages
+    fleet.take(successor.start().messages)
+    fleet.take(successor.add(everything[:40], NOW).messages)
+    fleet.take(late)
+    fleet.take(successor.add(everything[40:], NOW).messages)
+    fleet.take(zombie.add(everything[40:], NOW).messages)
+    fleet.take(successor.idle(0).messages)
+    assert fleet.filled() == run([values], 0, 60)
+
+
+def test_an_unheard_source_holds_every_window() -> None:
+    fleet = Fleet()
+    first, second = aggregate(0, 2), aggregate(1, 2)
+    fleet.take(first.start().messages)
+    fleet.take(first.add(records([event(n, n * 1000) for n in range(60)]), NOW).messages)
+    assert not fleet.windows
+    fleet.take(second.start().messages)
+    assert not fleet.windows, "it may still have records"
+    fleet.take(second.idle(10_000).messages)
+    assert sorted(fleet.windows) == [T0 + n * 10_000 for n in range(4)]
+
+
+def test_a_woken_source_holds_the_windows_again() -> None:
+    fleet = Fleet()
+    busy, quiet = aggregate(0, 2), aggregate(1, 2)
+    for source in (busy, quiet):
+        fleet.take(source.start().messages)
+    fleet.take(quiet.idle(10_000).messages)
+    fleet.take(busy.add(records([event(n, n * 1000) for n in range(40)]), NOW).messages)
+    closed = max(fleet.windows)
+    fleet.take(quiet.add(records([event(100, 39_000)], 1), NOW).messages)
+    more = [LocalRecord(TOPIC, 0, 40 + n, event(40 + n, 40_000 + n * 1000)) for n in range(60)]
+    fleet.take(busy.add(more, NOW).messages)
+    assert max(fleet.windows) == closed, "the woken source has sealed no more than that"
+    fleet.take(quiet.idle(0).messages)
+    window = decode(fleet.windows[T0 + 30_000], LAYOUT)
+    assert window.counters[0, 0] == 11
+
+
+def test_silence_goes_on_by_the_time_that_all_sources_report() -> None:
+    fleet = Fleet()
+    source = aggregate(0, 1)
+    fleet.take(source.start().messages)
+    fleet.take(source.add(records([event(0, 0)]), NOW).messages)
+    fleet.take(source.idle(10_000).messages)
+    assert sorted(fleet.windows) == [T0]
+    fleet.take(source.idle(60_000).messages)
+    assert sorted(fleet.windows) == [T0 + n * 10_000 for n in range(4)]
+
+
+@pytest.mark.parametrize("steps", [1, 7, 1000])
+def test_a_long_silence_is_the_same_in_one_step_or_in_many(steps: int) -> None:
+    gap_windows = 5000
+    fleet = Fleet()
+    source = aggregate(0, 1)
+    fleet.take(source.start().messages)
+    fleet.take(source.add(records([event(0, 0)]), NOW).messages)
+    for step in range(1, steps + 1):
+        fleet.take(source.idle(gap_windows * 10_000 * step // steps).messages)
+    fleet.take(source.add([LocalRecord(TOPIC, 0, 1, event(1, gap_windows * 10_000))], NOW).messages)
+    fleet.take(source.idle(0).messages)
+    assert len(fleet.filled()) == 2
+    assert len(fleet.windows) == 2 + MAX_SILENT_WINDOWS
+
+
+def test_late_records_are_counted_and_left_out() -> None:
+    source = aggregate(0, 1)
+    step = source.add(records([event(0, 0), event(1, 100_000), event(2, 1_000)]), NOW)
+    watermark = decode_log_record(step.messages[-1].value)
+    assert isinstance(watermark, Watermark)
+    assert watermark.late == 1
+    assert step.commit_offset == 1, "the open window of the second record still needs it"
+
+
+def test_duplicates_within_a_window_count_once() -> None:
+    twice = [event(0, 0), event(1, 10), event(0, 0)]
+    assert run([twice], 0, 1) == run([twice[:2]], 0, 2)
+
+
+def test_a_half_sent_window_of_a_dead_attempt_does_not_count() -> None:
+    fleet = Fleet()
+    dead = aggregate(0, 1, "dead")
+    fleet.take(dead.start().messages)
+    step = dead.add(records([event(n, n * 2000) for n in range(30)]), NOW)
+    partials = [m for m in step.messages if isinstance(decode_log_record(m.value), Partial)]
+    fleet.take(partials)
+    values = [event(n, n * 2000) for n in range(30)]
+    heir = aggregate(0, 1, "heir")
+    fleet.take(heir.start().messages)
+    fleet.take(heir.add(records(values), NOW).messages)
+    fleet.take(heir.idle(0).messages)
+    assert fleet.filled() == run([values], 0, 30)
