@@ -150,6 +150,8 @@ def own_names(stream: Stream, fields: Fields) -> tuple[Fields, list[str]]:
         value = fields[alias.name]
         if value is not None:
             _put(own, alias, value)
+    if isinstance(own.get("tool_calls"), _Parts):
+        own["tool_calls"] = [own["tool_calls"]]
     if special:
         _special_names(stream, own, fields, special)
     return own, unknown

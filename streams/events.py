@@ -66,7 +66,7 @@ class _Record(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=True
 class ToolCall(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One tool call of an interaction."""
 
-    name: Annotated[Name, about("Name of the tool")]
+    name: Annotated[Name | None, about("Name of the tool")] = None
     id: Annotated[Name | None, about("Id of the call")] = None
     type: Annotated[Name | None, about("function, extension or datastore")] = None
     duration_ms: Annotated[Millis | None, about("How long it ran, ms")] = None
