@@ -12,17 +12,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
-
-
-class Origin(NamedTuple):
-    """The record of the log that a row was made from."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,24 +24,18 @@ class Batch:
     table: str
     columns: tuple[str, ...]
     data: tuple[Sequence[Any], ...]
-    origins: Sequence[Origin] = ()
-    """Where each row comes from, or empty; not part of the contents."""
 
     def __post_init__(self) -> None:
         if len(self.columns) != len(self.data):
             raise ValueError(f"{self.table}: {len(self.columns)} columns named, {len(self.data)} given")
         if len({len(column) for column in self.data}) > 1:
             raise ValueError(f"{self.table}: columns differ in length: {[len(c) for c in self.data]}")
-        if self.origins and len(self.origins) != self.rows:
-            raise ValueError(f"{self.table}: {self.rows} rows with {len(self.origins)} origins")
 
     @classmethod
-    def of_rows(
-        cls, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], origins: Sequence[Origin] = ()
-    ) -> Batch:
+    def of_rows(cls, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Batch:
         """A batch from rows (each in the order of ``columns``)."""
         data = tuple(zip(*rows, strict=True)) if rows else tuple(() for _ in columns)
-        return cls(table, tuple(columns), data, origins)
+        return cls(table, tuple(columns), data)
 
     @property
     def rows(self) -> int:
@@ -72,12 +58,7 @@ class Batch:
     def take(self, indices: Iterable[int]) -> Batch:
         """The batch of the rows at ``indices``."""
         chosen = list(indices)
-        return Batch(
-            self.table,
-            self.columns,
-            tuple([column[i] for i in chosen] for column in self.data),
-            [self.origins[i] for i in chosen] if self.origins else (),
-        )
+        return Batch(self.table, self.columns, tuple([column[i] for i in chosen] for column in self.data))
 
 
 class SinkError(Exception):

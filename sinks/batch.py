@@ -63,5 +63,4 @@ def _join(parts: list[Batch]) -> Batch:
     if any(part.columns != first.columns for part in parts):
         raise ValueError(f"{first.table}: batches with different columns cannot be joined")
     data = tuple([value for part in parts for value in part.data[i]] for i in range(len(first.columns)))
-    origins = [origin for part in parts for origin in part.origins]
-    return Batch(first.table, first.columns, data, origins if len(origins) == len(data[0]) else ())
+    return Batch(first.table, first.columns, data)

@@ -1,0 +1,90 @@
+"""User ids as keyed pseudonyms: the same user of a tenant stays recognisable, the id itself is never stored.
+
+A pseudonym is the first 128 bits of HMAC-SHA256 of the user id under the tenant's key, in hex. The tenant's key
+is HMAC-SHA256 of the tenant's name under the master key, so pseudonyms of different tenants cannot be joined,
+and without the master key ids cannot be found by trying them out, as with a plain hash. All record workers of a
+cluster need the same master key.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+KEY_VARIABLE: Final = "TIDEWATCH_PSEUDONYM_KEY"
+KEY_FILE: Final = "pseudonym.key"
+MIN_KEY_BYTES: Final = 16
+MAX_REMEMBERED: Final = 100_000
+"""Pseudonyms kept in memory; users beyond that are computed again, about 2 µs each."""
+
+
+class PseudonymKeyError(Exception):
+    """The master key cannot be used."""
+
+
+class Pseudonyms:
+    """Maps (tenant, user id) to a pseudonym."""
+
+    def __init__(self, master_key: bytes) -> None:
+        if len(master_key) < MIN_KEY_BYTES:
+            raise PseudonymKeyError(
+                f"the pseudonym key has {len(master_key)} bytes; expected {MIN_KEY_BYTES} or more"
+            )
+        self._master_key = master_key
+        self._known: dict[tuple[str | None, str], str] = {}
+
+    def __repr__(self) -> str:
+        return "Pseudonyms(<key>)"
+
+    def __call__(self, tenant: str | None, user_id: str) -> str:
+        known = self._known.get((tenant, user_id))
+        if known is not None:
+            return known
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        tenant_key = hmac.digest(
+            self._master_key, b"tidewatch.tenant\x00" + (tenant or "").encode(), "sha256"
+        )
+        pseudonym = hmac.digest(tenant_key, user_id.encode(), "sha256")[:16].hex()
+        self._known[tenant, user_id] = pseudonym
+        return pseudonym
+
+
+def load_key(state_dir: Path) -> bytes:
+    """The master key: from the environment, else from ``state_dir``, where the first start makes one.
+
+    Raises:
+        PseudonymKeyError: it is too short.
+    """
+    text = os.environ.get(KEY_VARIABLE)
+    source = KEY_VARIABLE
+    if text is None:
+        path = state_dir / KEY_FILE
+        state_dir.mkdir(parents=True, exist_ok=True)
+        _make(path)
+        source, text = str(path), path.read_text(encoding="ascii")
+    key = text.strip().encode()
+    if len(key) < MIN_KEY_BYTES:
+        raise PseudonymKeyError(f"{source}: got {len(key)} characters; expected {MIN_KEY_BYTES} or more")
+    return key
+
+
+def _make(path: Path) -> None:
+    """Write a new key unless there is one; whole or not at all, whoever else starts at the same time."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
