@@ -1,0 +1,62 @@
+"""The demo's configuration and volumes, and how they differ from the defaults and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from detectors.rules.defaults import DEFAULT_RULES
+
+PARTITIONS: Final = 4
+"""Of the input topics: enough to be real, few enough for two cores."""
+LATENESS_SECS: Final = 5
+"""The simulated traffic arrives in order, so 5 s are plenty; the default is 15 s."""
+SPEND_USD: Final = (10_000.0, 20_000.0)
+"""Daily spend of this fleet that is worth a warning, and critical: it spends about 60,000 USD a day at full
+rate, of which the demo sees half an hour. The default limits (100 and 200 USD) are for a small product."""
+WATCHED: Final = {"provider": "acme-ai", "model": "acme-chat-2"}
+"""The segment that the view shows: where the incident will strike."""
+SHOWN: Final = (
+    "refusal_ratio",
+    "tokens_out_mean",
+    "latency_p95_ms",
+    "cost_per_request_usd",
+    "request_rate",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose, and the deadlines after which the demo gives up and says why."""
+
+    seed: int = 7
+    rate_per_sec: float = 200.0
+    history_secs: float = 1200.0
+    quiet_secs: float = 15.0
+    """Live traffic without an incident before the onset."""
+    linger_secs: float = 6.0
+    """Live traffic after the alert, for the eye."""
+    catch_up_deadline_secs: float = 180.0
+    alert_deadline_secs: float = 90.0
+    rows_deadline_secs: float = 90.0
+    keep: Path | None = None
+    """Folder for state and logs that stays; by default a temporary one that goes."""
+
+
+def configuration(state_dir: Path, bootstrap: str) -> dict[str, Any]:
+    """The configuration tree of the demo, as tidewatch.toml would hold it."""
+    rules = [
+        rule.model_copy(update={"warning": SPEND_USD[0], "critical": SPEND_USD[1]})
+        if rule.name == "daily-spend"
+        else rule
+        for rule in DEFAULT_RULES
+    ]
+    return {
+        "fleet": "demo",
+        "state_dir": str(state_dir),
+        "kafka": {"bootstrap": bootstrap, "enable_idempotence": False},
+        "topics": {"partitions": PARTITIONS, "log_append_time": False},
+        "windows": {"allowed_lateness_secs": LATENESS_SECS},
+        "rules": [rule.model_dump(exclude_none=True, exclude_defaults=True) for rule in rules],
+    }
