@@ -1,0 +1,104 @@
+"""The detect worker: thin Faust agents over the two stages.
+
+An agent passes each chunk to its driver and does nothing else; it never raises. AGGREGATE has one agent an input
+topic, DECIDE one for the partials; all in one consumer group, so that starting more workers shares the partitions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams import client
+from streams.aggregating import AggregateDriver
+from streams.app import ChunkApp
+from streams.config import Config
+from streams.deciding import DecideDriver
+from streams.delivery import Delivery
+from streams.state import StateStore, load_key
+from streams.state_sqlite import SqliteStateStore
+from streams.state_topic import TopicStateStore
+from streams.topics import INPUTS, PARTIALS
+from streams.transport import TP, Begin
+from streams.worker import Worker
+
+STATE_FILE = "state.sqlite"
+
+
+async def open_store(config: Config) -> StateStore:
+    """The store of checkpoints that the configuration names."""
+    key = load_key(config.state_dir)
+    if config.checkpoint.store == "topic":
+        return TopicStateStore(config.kafka, config.fleet, key)
+    return SqliteStateStore(config.state_dir / STATE_FILE, config.fleet, key)
+
+
+class DetectWorker(Worker):
+    """AGGREGATE for the input partitions that the group gives us, DECIDE if the partials are among them."""
+
+    role = "detect"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._aggregate: AggregateDriver | None = None
+        self._decide: DecideDriver | None = None
+
+    async def prepare(self) -> None:
+        self._log_id = await client.cluster_id(self.config.kafka)
+
+    def add_agents(self, app: ChunkApp) -> None:
+        async def aggregate(chunks: Any) -> None:
+            async for event in chunks.noack().events():
+                if self._aggregate is not None:
+                    await self._aggregate.handle(event.value)
+
+        async def decide(chunks: Any) -> None:
+            async for event in chunks.noack().events():
+                if self._decide is not None:
+                    await self._decide.handle(event.value)
+
+        for topic in INPUTS:
+            app.agent(app.chunks_of(topic), name=f"aggregate {topic}", concurrency=1)(aggregate)
+        app.agent(app.chunks_of(PARTIALS), name="decide", concurrency=1)(decide)
+
+    def begin(self, begins: list[Begin]) -> None:
+        if self._aggregate is None or self._decide is None:
+            consumer = self.app.chunk_consumer
+            delivery = Delivery(self.app.exact_producer.client)
+            self._aggregate = AggregateDriver(self.config, consumer, delivery, self.fail)
+            self._decide = DecideDriver(
+                self.config, consumer, delivery, lambda: open_store(self.config), self._log_id, self.fail
+            )
+            self.background(self._aggregate.tick_for_ever())
+        self._aggregate.begin(begin for begin in begins if begin.tp.topic != PARTIALS)
+        for begin in begins:
+            if begin.tp.topic == PARTIALS:
+                self._decide.begin(begin)
+
+    def revoke(self, tps: set[TP]) -> None:
+        if self._aggregate is not None and self._decide is not None:
+            self._aggregate.revoke(tps)
+            if any(tp.topic == PARTIALS for tp in tps):
+                self._decide.revoke()
+
+    async def finish(self) -> None:
+        if self._aggregate is not None and self._decide is not None:
+            await self._aggregate.stop()
+            await self._decide.stop()
+
+    def progress(self) -> dict[TP, int | None]:
+        if self._aggregate is None or self._decide is None:
+            return {}
+        return self._aggregate.progress() | self._decide.progress()
+
+    def status(self) -> dict[str, Any]:
+        if self._aggregate is None or self._decide is None:
+            return {}
+        decide = self._decide.decide
+        return {
+            "records": self._aggregate.records,
+            "open_windows": self._aggregate.open_windows,
+            "watermark_ms": self._aggregate.watermark_ms,
+            "partials": self._decide.records,
+            "checkpoints": self._decide.checkpoints,
+            "decide": decide.progress if decide is not None else None,
+        }

@@ -1,0 +1,257 @@
+"""Drives AGGREGATE: chunks of the input partitions in, messages out, offsets committed after both.
+
+One run a partition and epoch: its own pure ``Aggregate`` with a new attempt id, its own short inbox, its own task.
+Nothing is repeated within an attempt. When anything goes wrong the run ends, and a new one begins at the committed
+offset with a new attempt; DECIDE ignores what the old one left half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from streams.config import Config
+from streams.delivery import Delivery, DeliveryFailed
+from streams.stages import Aggregate, AggregateStep
+from streams.topics import INPUTS, TOPICS, partitions_of
+from streams.transport import TP, Begin, Chunk, ChunkConsumer, Standing, Superseded
+
+INBOX_CHUNKS = 2
+TICK_SECS = 1.0
+MAX_RESTARTS = 8
+"""Restarts of one partition in a row, without a chunk done between them, before the worker gives up."""
+
+log = structlog.get_logger()
+
+
+class _Quiet(int):
+    """In an inbox: the partition has been caught up and quiet for this many milliseconds."""
+
+
+class _Run:
+    """One epoch of one input partition."""
+
+    def __init__(self, begin: Begin, aggregate: Aggregate, restarts: int) -> None:
+        self.tp = begin.tp
+        self.epoch = begin.epoch
+        self.aggregate = aggregate
+        self.restarts = restarts
+        self.inbox: asyncio.Queue[Chunk | _Quiet | None] = asyncio.Queue(INBOX_CHUNKS)
+        self.task: asyncio.Task[None] | None = None
+        self.taken = 0
+        """Chunks put into the inbox."""
+        self.done = 0
+        self.records = 0
+        self.needed = begin.position
+        """The offset to begin at again: what is committed."""
+        self.first: int | None = None
+        self.next_offset = begin.position
+        self.quiet_ms = 0
+        self.told_ms = 0
+
+    def forget(self) -> None:
+        """End the run; whoever waits to put something into its inbox goes on."""
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+        while not self.inbox.empty():
+            self.inbox.get_nowait()
+
+
+class AggregateDriver:
+    """All input partitions of this worker.
+
+    ``fail`` is called once with what the worker cannot go on from.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        consumer: ChunkConsumer,
+        delivery: Delivery,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._config = config
+        self._consumer = consumer
+        self._delivery = delivery
+        self._fail = fail
+        self._sources_total = sum(partitions_of(TOPICS[name], config) for name in INPUTS)
+        self._runs: dict[TP, _Run] = {}
+        self.records = 0
+
+    def begin(self, begins: Iterable[Begin]) -> None:
+        """Partitions begin to be read (assigned, or assigned again after a rebalance)."""
+        for begin in begins:
+            self._start(begin, restarts=0)
+
+    def revoke(self, tps: Iterable[TP]) -> None:
+        for tp in tps:
+            if run := self._runs.pop(tp, None):
+                run.forget()
+
+    async def handle(self, chunk: Chunk) -> None:
+        """Take a chunk; waits while the partition has enough to do."""
+        run = self._runs.get(chunk.tp)
+        if run is None or run.epoch != chunk.epoch:
+            return
+        if chunk.sequence != run.taken:
+            log.warning(
+                "chunk lost on its way; reading again", topic=chunk.tp.topic, partition=chunk.tp.partition
+            )
+            await self._restart(run)
+            return
+        await run.inbox.put(chunk)
+        run.taken += 1
+
+    def _start(self, begin: Begin, restarts: int) -> None:
+        if old := self._runs.pop(begin.tp, None):
+            old.forget()
+        aggregate = Aggregate(
+            self._config,
+            topic=begin.tp.topic,
+            partition=begin.tp.partition,
+            attempt=secrets.token_hex(8),
+            sources_total=self._sources_total,
+        )
+        run = self._runs[begin.tp] = _Run(begin, aggregate, restarts)
+        run.task = asyncio.create_task(
+            self._work(run), name=f"aggregate {begin.tp.topic}-{begin.tp.partition}"
+        )
+
+    async def _work(self, run: _Run) -> None:
+        try:
+            await self._carry_out(run, run.aggregate.start())
+            while (item := await run.inbox.get()) is not None:
+                if isinstance(item, _Quiet):
+                    await self._carry_out(run, run.aggregate.idle(int(item)))
+                    continue
+                step = run.aggregate.add(item.records, time.time_ns() // 1_000_000)
+                if run.first is None:
+                    run.first = item.records[0].offset
+                run.next_offset = item.records[-1].offset + 1
+                await self._carry_out(run, step)
+                run.done += 1
+                run.restarts = 0
+                self.records += len(item.records)
+                await asyncio.sleep(0)
+        except Superseded:
+            self._drop(run)
+        except (DeliveryFailed, KafkaError, OSError) as error:
+            log.warning("begins again", topic=run.tp.topic, partition=run.tp.partition, error=str(error))
+            await self._restart(run)
+        except Exception as error:
+            self._fail(error)
+
+    async def _carry_out(self, run: _Run, step: AggregateStep) -> None:
+        if step.messages:
+            await self._delivery.send(step.messages)
+        if step.commit_offset is not None:
+            await self._consumer.commit_exact({run.tp: step.commit_offset}, {run.tp: run.epoch})
+            run.needed = step.commit_offset
+
+    def _drop(self, run: _Run) -> None:
+        run.forget()
+        if self._runs.get(run.tp) is run:
+            del self._runs[run.tp]
+
+    async def _restart(self, run: _Run) -> None:
+        """A new run at the committed offset, after a pause that grows with every restart in a row."""
+        self._drop(run)
+        if run.restarts >= MAX_RESTARTS:
+            self._fail(
+                RuntimeError(f"{run.tp.topic}-{run.tp.partition} began again {run.restarts} times in vain")
+            )
+            return
+        await asyncio.sleep(min(0.1 * 2**run.restarts, 10.0))
+        if run.tp in self._runs:  # assigned again meanwhile
+            return
+        with contextlib.suppress(Superseded):
+            self._start(await self._consumer.rewind(run.tp, run.needed), run.restarts + 1)
+
+    async def tick_for_ever(self) -> None:
+        """Once a second: which partitions are caught up and quiet, and tell their stage."""
+        idle_ms = self._config.windows.idle_secs * 1000
+        before = time.monotonic()
+        seen: dict[tuple[TP, int], int] = {}
+        while True:
+            await asyncio.sleep(TICK_SECS)
+            now = time.monotonic()
+            # Counted tick by tick: after a pause of the process (or a suspended laptop) only one tick has passed.
+            elapsed_ms = int(min(now - before, 2 * TICK_SECS) * 1000)
+            before = now
+            due = []
+            for run in self._runs.values():
+                if run.taken != run.done or seen.get((run.tp, run.epoch)) != run.taken:
+                    run.quiet_ms = run.told_ms = 0
+                else:
+                    run.quiet_ms += elapsed_ms
+                    if run.quiet_ms - run.told_ms >= idle_ms and run.inbox.empty():
+                        due.append(run)
+            seen = {(run.tp, run.epoch): run.taken for run in self._runs.values()}
+            if due:
+                try:
+                    await self._tell_quiet(due)
+                except (Superseded, KafkaError, TimeoutError) as error:
+                    log.info("no partition is said to be idle now", reason=str(error))
+
+    async def _tell_quiet(self, due: list[_Run]) -> None:
+        standing = await self._consumer.standing(run.tp for run in due)
+        quiet = [run for run in due if _caught_up(run, standing.get(run.tp))]
+        if not quiet:
+            return
+        # Proves that the group still takes us for the owner: a worker that was paused must not speak for
+        # partitions that another one reads now.
+        offsets = {run.tp: _offset_of(run, standing[run.tp]) for run in quiet}
+        await self._consumer.commit_exact(offsets, {run.tp: run.epoch for run in quiet}, timeout_secs=2.0)
+        for run in quiet:
+            if self._runs.get(run.tp) is run and run.taken == run.done and run.inbox.empty():
+                run.told_ms = run.quiet_ms
+                run.needed = offsets[run.tp]
+                run.inbox.put_nowait(_Quiet(run.quiet_ms))
+
+    async def stop(self) -> None:
+        """Finish what is in the inboxes; everything that may be committed is committed."""
+        runs = list(self._runs.values())
+        tasks = [run.task for run in runs if run.task is not None]
+        for run in runs:
+            await run.inbox.put(None)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def open_windows(self) -> int:
+        return sum(run.aggregate.open_windows for run in self._runs.values())
+
+    @property
+    def watermark_ms(self) -> int | None:
+        """The largest watermark of this worker's partitions."""
+        marks = [m for run in self._runs.values() if (m := run.aggregate.watermark_ms) is not None]
+        return max(marks, default=None)
+
+    def progress(self) -> dict[TP, int | None]:
+        """Partition -> next offset to be worked on."""
+        return {tp: run.next_offset for tp, run in self._runs.items()}
+
+
+def _caught_up(run: _Run, standing: Standing | None) -> bool:
+    return (
+        standing is not None
+        and standing.epoch == run.epoch
+        and standing.handed_over == run.taken == run.done
+        and standing.position is not None
+        and standing.position >= standing.end
+    )
+
+
+def _offset_of(run: _Run, standing: Standing) -> int:
+    """What to commit for a quiet partition: what is committed already, or the first record that is still needed."""
+    if run.needed is not None:
+        return run.needed
+    if run.first is not None:
+        return run.first
+    assert standing.position is not None  # noqa: S101 - _caught_up
+    return standing.position

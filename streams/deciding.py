@@ -1,0 +1,176 @@
+"""Drives DECIDE: the log of partials in; summaries, anomalies, incidents and alerts out; one checkpoint.
+
+Outputs are durable before a snapshot is saved, the snapshot before its offset is committed. Where to read from is
+the checkpoint's position, not the group's offset, which only shows the lag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from streams.config import Config
+from streams.delivery import Delivery
+from streams.messages import Message
+from streams.stages import Decide
+from streams.state import Checkpoint, StateStore
+from streams.transport import TP, Begin, Chunk, ChunkConsumer, Superseded
+
+INBOX_CHUNKS = 2
+SLICE_SECS = 0.05
+"""How long records are worked on before other tasks (heartbeats, deliveries) have a turn."""
+
+log = structlog.get_logger()
+
+
+class _Run:
+    """One epoch of the partials partition."""
+
+    def __init__(self, begin: Begin) -> None:
+        self.begin = begin
+        self.epoch = -1
+        """Set when the checkpoint is loaded: chunks before it are not wanted."""
+        self.inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(INBOX_CHUNKS)
+        self.taken = 0
+        self.task: asyncio.Task[None] | None = None
+
+    def forget(self) -> None:
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+        while not self.inbox.empty():
+            self.inbox.get_nowait()
+
+
+class DecideDriver:
+    """The one actor of a fleet, on the worker that has the partials partition."""
+
+    def __init__(
+        self,
+        config: Config,
+        consumer: ChunkConsumer,
+        delivery: Delivery,
+        open_store: Callable[[], Awaitable[StateStore]],
+        log_id: str,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._config = config
+        self._consumer = consumer
+        self._delivery = delivery
+        self._open_store = open_store
+        self._log_id = log_id
+        self._fail = fail
+        self._run: _Run | None = None
+        self.decide: Decide | None = None
+        self.records = 0
+        self.checkpoints = 0
+
+    def begin(self, begin: Begin) -> None:
+        """The partition begins to be read."""
+        self.revoke()
+        run = self._run = _Run(begin)
+        run.task = asyncio.create_task(self._work(run), name="decide")
+
+    def revoke(self) -> None:
+        if self._run is not None:
+            self._run.forget()
+        self._run = self.decide = None
+
+    async def handle(self, chunk: Chunk) -> None:
+        run = self._run
+        if run is None or run.epoch != chunk.epoch:
+            return
+        if chunk.sequence != run.taken:
+            log.warning("chunk lost on its way; loading the checkpoint again", topic=chunk.tp.topic)
+            self.begin(run.begin)
+            return
+        await run.inbox.put(chunk)
+        run.taken += 1
+
+    async def stop(self) -> None:
+        """Finish the inbox and save a last checkpoint."""
+        run = self._run
+        if run is not None and run.task is not None:
+            if run.epoch < 0:
+                run.forget()
+            else:
+                await run.inbox.put(None)
+            await asyncio.gather(run.task, return_exceptions=True)
+
+    async def _work(self, run: _Run) -> None:
+        store: StateStore | None = None
+        try:
+            store = await self._open_store()
+            await store.claim()
+            decide = await self._load(store)
+            begin = await self._consumer.rewind(run.begin.tp, decide.next_offset or None)
+            self.decide, run.epoch = decide, begin.epoch
+            await self._consume(run, decide, store)
+        except Superseded:
+            if self._run is run:
+                self.revoke()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            if store is not None:
+                await asyncio.shield(store.close())
+
+    async def _load(self, store: StateStore) -> Decide:
+        checkpoint = await store.load()
+        if checkpoint is None:
+            return Decide(self._config)
+        decide = Decide.restore(self._config, checkpoint.state)
+        if checkpoint.log_id != self._log_id:
+            log.info("the log is another one: offsets begin again, baselines stay", was=checkpoint.log_id)
+            decide.rebase()
+        return decide
+
+    async def _consume(self, run: _Run, decide: Decide, store: StateStore) -> None:
+        interval = self._config.checkpoint.interval_secs
+        due = time.monotonic() + interval
+        saved = decide.next_offset
+        while True:
+            try:
+                chunk = await asyncio.wait_for(run.inbox.get(), max(0.01, due - time.monotonic()))
+            except TimeoutError:
+                chunk = ()
+            if chunk:
+                await self._take(chunk, decide)
+            if chunk is None or time.monotonic() >= due:
+                if decide.next_offset != saved:
+                    await self._checkpoint(run, decide, store)
+                    saved = decide.next_offset
+                due = time.monotonic() + interval
+            if chunk is None:
+                return
+
+    async def _take(self, chunk: Chunk, decide: Decide) -> None:
+        messages: list[Message] = []
+        turn = time.monotonic()
+        for record in chunk.records:
+            messages += decide.step(record)
+            if time.monotonic() - turn > SLICE_SECS:
+                await self._delivery.send_until_durable(messages)
+                messages = []
+                await asyncio.sleep(0)
+                turn = time.monotonic()
+        await self._delivery.send_until_durable(messages)
+        self.records += len(chunk.records)
+
+    async def _checkpoint(self, run: _Run, decide: Decide, store: StateStore) -> None:
+        position = decide.next_offset
+        await store.save(Checkpoint(position, self._log_id, decide.snapshot()))
+        self.checkpoints += 1
+        tp: TP = run.begin.tp
+        try:
+            await self._consumer.commit_exact({tp: position}, {tp: run.epoch})
+        except KafkaError as error:
+            # The checkpoint is what counts; the group's offset only shows the lag.
+            log.warning("the offset of the checkpoint is not committed yet", error=str(error))
+
+    def progress(self) -> dict[TP, int | None]:
+        run = self._run
+        return {} if run is None else {run.begin.tp: self.decide.next_offset if self.decide else None}

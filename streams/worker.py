@@ -1,0 +1,187 @@
+"""The life of a worker process: start Faust in our own loop, watch it, stop it in order.
+
+``faust worker`` is not used: it opens a web server on all interfaces unless told not to. Exit codes: 0 asked to
+stop, 1 an error that a restart may cure, 70 a blocked event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from streams import client
+from streams.app import ChunkApp, new_app
+from streams.config import Config
+from streams.logs import configure_logging
+from streams.transport import TP, Begin
+from streams.watchdog import LoopGuard, Watchdog
+
+FINISH_SECS = 6.0
+"""For what is in hand when asked to stop; with leaving the group the process is gone within ten seconds."""
+LEAVE_SECS = 3.0
+STATUS_SECS = 1.0
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """What is common to the roles; a role says which agents it has and what they drive."""
+
+    role = ""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.app: ChunkApp
+        self._failure: asyncio.Future[BaseException]
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def prepare(self) -> None:
+        """Before Faust starts."""
+
+    def add_agents(self, app: ChunkApp) -> None:
+        raise NotImplementedError
+
+    def begin(self, begins: list[Begin]) -> None:
+        raise NotImplementedError
+
+    def revoke(self, tps: set[TP]) -> None:
+        raise NotImplementedError
+
+    async def finish(self) -> None:
+        """Do what is in hand, and commit it."""
+
+    def progress(self) -> dict[TP, int | None]:
+        """Partition -> next offset to be worked on; None: not begun."""
+        return {}
+
+    def status(self) -> dict[str, Any]:
+        """For views."""
+        return {}
+
+    def waiting(self) -> bool:
+        """Standing still on purpose."""
+        return False
+
+    def fail(self, error: BaseException) -> None:
+        """End the worker: something that it cannot go on from."""
+        if not self._failure.done():
+            self._failure.set_result(error)
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` until the worker ends; its failure is the worker's."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:
+                self.fail(error)
+
+        self._tasks.append(asyncio.create_task(guarded()))
+
+    def request_stop(self) -> None:
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Work until asked to stop or unable to go on; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_stop)
+        guard = LoopGuard(loop)
+        guard.start()
+        try:
+            await self.prepare()
+            self.app = new_app(self.config, self.role)
+            self.add_agents(self.app)
+            consumer = self.app.chunk_consumer
+            consumer.on_begin, consumer.on_revoked = self.begin, self.revoke
+            starting = asyncio.create_task(self.app.start())
+            stopping = asyncio.create_task(self._stop.wait())
+            ends: list[asyncio.Future[Any]] = [stopping, self._failure]
+            await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                watchdog = Watchdog(consumer, self.progress, self.fail, waiting=self.waiting)
+                self.background(watchdog.run())
+                self.background(self._watch_app())
+                self.background(self._publish_status())
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            return await self._end(starting)
+        finally:
+            guard.stop()
+            for task in self._tasks:
+                task.cancel()
+
+    async def _end(self, starting: asyncio.Task[None]) -> int:
+        failure = self._failure.result() if self._failure.done() else None
+        if failure is not None:
+            log.error("the worker cannot go on", role=self.role, error=repr(failure), exc_info=failure)
+        if not starting.done():
+            starting.cancel()
+        with contextlib.suppress(TimeoutError):
+            if failure is None:
+                self.app.chunk_consumer.stop_flow()
+                await asyncio.wait_for(self.finish(), FINISH_SECS)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.app.stop(), LEAVE_SECS)
+        self._status_path().unlink(missing_ok=True)
+        return 0 if failure is None else 1
+
+    async def _watch_app(self) -> None:
+        await self.app.wait_until_stopped()
+        if not self._stop.is_set():
+            self.fail(self.app.crash_reason or RuntimeError("Faust stopped"))
+
+    def _status_path(self) -> Path:
+        return self.config.state_dir / "status" / f"{self.role}-{os.getpid()}.json"
+
+    async def _publish_status(self) -> None:
+        """Once a second, for views on this host: what this worker has done and how far it is behind."""
+        path = self._status_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            lag = await self._lag()
+            status = {"role": self.role, "pid": os.getpid(), "lag": lag} | self.status()
+            draft = path.with_suffix(".new")
+            draft.write_bytes(orjson.dumps(status))
+            draft.replace(path)
+            await asyncio.sleep(STATUS_SECS)
+
+    async def _lag(self) -> int | None:
+        """Records between what is done and the ends of our partitions; None while the broker cannot be asked."""
+        progress = self.progress()
+        try:
+            standing = await asyncio.wait_for(self.app.chunk_consumer.standing(progress), 5.0)
+        except Exception:
+            return None
+        return sum(
+            max(0, view.end - done) for tp, view in standing.items() if (done := progress.get(tp)) is not None
+        )
+
+
+def run_worker(worker_type: type[Worker], config: Config) -> int:
+    """Run a worker in this process until it ends; returns its exit code.
+
+    The process must end right after: a thread of Faust may be stuck, and is not waited for.
+    """
+    configure_logging()
+
+    async def work() -> int:
+        try:
+            return await worker_type(config).run()
+        except client.BrokerUnreachable as error:
+            sys.stderr.write(f"tidewatch worker: {error}\n")
+            return 1
+
+    return asyncio.run(work())
