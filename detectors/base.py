@@ -1,0 +1,140 @@
+"""What every detector is: a bank that holds the state of all series and updates many of them at once.
+
+A *series* is one signal of one segment and has a fixed index; per-window work is vectorised over series. A
+detector sees the series standardised by the baseline: ``z`` is about N(0, 1) while nothing changes, whatever
+the signal's unit and the number of events behind a value. A new detector is one file with a frozen Params
+class and a class that follows ``Detector``, and one line in ``detectors.registry``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from detectors.records import SegmentKey
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+State = dict[str, Any]
+"""MessagePack-able: dicts with string keys, lists, bytes, ints, floats, strings."""
+
+
+class Params(BaseModel):
+    """Base of every component's parameters: immutable, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hits(NamedTuple):
+    """What a detector says about the series it was just given; arrays are aligned with its input.
+
+    ``up`` and ``down`` are its statistic for a rise and for a fall; the series fires on the sides where
+    ``fired_up`` or ``fired_down`` is true. ``threshold`` is what the statistic had to exceed.
+    """
+
+    up: Floats
+    down: Floats
+    fired_up: Bools
+    fired_down: Bools
+    threshold: Floats
+
+
+class Verdict(NamedTuple):
+    """What TRIAGE tells DETECT about a series in the same step.
+
+    ``freeze``: an incident is open, do not learn. ``thaw``: back to normal, learn on. ``relearn``: the new level
+    is the new normal, start its baseline anew.
+    """
+
+    action: Literal["freeze", "thaw", "relearn"]
+    segment: SegmentKey
+    signal: str
+
+
+class Bank(Protocol):
+    """State of all series."""
+
+    def grow(self, size: int) -> None:
+        """Make room for series ``0 … size-1``; new ones start empty."""
+
+    def reset(self, index: Ints) -> None:
+        """Forget the series in ``index``."""
+
+    def to_state(self) -> State: ...
+
+    def from_state(self, state: State) -> None:
+        """Take over what ``to_state`` of an equal configuration gave."""
+
+
+class Detector(Bank, Protocol):
+    """A bank of one method for all series.
+
+    Deterministic, no clock, memory bounded by the number of series. ``update`` is only given finite values.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[Literal["drift", "outlier"]]
+
+    @property
+    def params(self) -> Params: ...
+
+    def update(self, index: Ints, z: Floats, white: Floats, learn: Bools) -> Hits:
+        """Score one new value of each series in ``index`` (no repeats), then learn it where ``learn``.
+
+        ``z`` is the standardised value, ``white`` the same divided by the inflation that its serial
+        correlation gives to sums; sequential sums use ``white``.
+        """
+
+
+class Columns:
+    """Named arrays with one entry per series that grow, reset and serialise together."""
+
+    def __init__(self, **fills: tuple[type[np.generic], float]) -> None:
+        self._fills = fills
+        self._size = 0
+        self._arrays: dict[str, NDArray[Any]] = {
+            name: np.empty(0, dtype) for name, (dtype, _) in fills.items()
+        }
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+    def grow(self, size: int) -> None:
+        if size <= self._size:
+            return
+        for name, (dtype, fill) in self._fills.items():
+            tail = np.full(size - self._size, fill, dtype)
+            self._arrays[name] = np.concatenate([self._arrays[name], tail])
+        self._size = size
+
+    def reset(self, index: Ints) -> None:
+        for name, (_, fill) in self._fills.items():
+            self._arrays[name][index] = fill
+
+    def to_state(self) -> State:
+        return {
+            "size": self._size,
+            "arrays": {
+                name: array.astype(array.dtype.newbyteorder("<")).tobytes()
+                for name, array in self._arrays.items()
+            },
+        }
+
+    def from_state(self, state: State) -> None:
+        """Raises ValueError when the state has other columns than this object."""
+        if set(state["arrays"]) != set(self._fills):
+            raise ValueError(f"state has columns {sorted(state['arrays'])}, expected {sorted(self._fills)}")
+        self._size = int(state["size"])
+        for name, (dtype, _) in self._fills.items():
+            little = np.dtype(dtype).newbyteorder("<")
+            array = np.frombuffer(state["arrays"][name], little).astype(dtype)
+            if len(array) != self._size:
+                raise ValueError(f"column {name!r} has {len(array)} entries, expected {self._size}")
+            self._arrays[name] = array

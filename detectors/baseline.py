@@ -1,0 +1,204 @@
+"""What is normal: recent and same-hour-of-week reference of every series, and how far a value is from it.
+
+For a series with scored panes (x, n), x transformed (``detectors.scales``), n observations behind it:
+
+* recent level    mu  = exponentially weighted mean of x, weight min(n, 4 mean n): heavy panes count more, but
+  one giant pane cannot take the mean over;
+* per-event spread s2 = exponentially weighted mean of n (x - mu)^2, which copes with any n and takes in
+  over-dispersion; for ratios at least 0.02 x 0.98, for rates at least Poisson;
+* seasonal shape  r(h) = mean of x in hour-of-week h over past weeks, interpolated between the middles of hours;
+  once the hours around now were seen in an earlier week, x - r(t) has its own level and spread, and these are
+  used instead: same hour of week where history allows, else recent;
+* z = (x - expected) / sqrt(s2 (1/n + 1/W) + tolerance^2), W the weight behind the level;
+* serial correlation rho of z (lag 1) gives sums of z the variance (1 + rho) / (1 - rho); ``white`` is z divided by
+  its root, for detectors that sum.
+
+Learning comes after scoring. Learned deviations are clipped at ``clip_sigmas`` (Huber), so that outliers
+hardly move it. Until ``min_panes`` panes with ``min_events`` events a series is *learning* and not judged.
+
+Sources: Huber, Robust Statistics, ch. 4 (clipping); exponentially weighted moments: Finch 2009; long-run
+variance of an AR(1): Hamilton, Time Series Analysis, 7.2.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from detectors.base import Bools, Columns, Floats, Ints, Params, State
+from detectors.scales import Scales
+from detectors.season import Season
+
+_WEIGHT_CAP: Final = 4.0
+_RATIO_FLOOR: Final = 0.02
+"""Ratios nearer to 0 or 1 than this are treated as if they were at it: 0 of 10^4 says nothing about 1 of 10."""
+_MAX_RHO: Final = 0.8
+
+
+class BaselineParams(Params):
+    """How references are learned."""
+
+    half_life_panes: int = Field(
+        default=720, ge=10, le=1_000_000,
+        description="Half-life of the recent reference, in panes with data; 720 windows of 10 s are two hours.",
+    )  # fmt: skip
+    rate_half_life_panes: int = Field(
+        default=720, ge=10, le=1_000_000,
+        description="The same for rates and spend, in rate panes; 720 panes of a minute are half a day.",
+    )  # fmt: skip
+    min_panes: int = Field(
+        default=30, ge=5, le=100_000,
+        description="Panes with data before a series is judged; the spread is then known to 13 %.",
+    )  # fmt: skip
+    min_events: int = Field(
+        default=100, ge=1, description="Observations before a series is judged; rates need panes only."
+    )
+    clip_sigmas: float = Field(
+        default=3.0,
+        gt=1,
+        le=10,
+        description="Deviations beyond this many sigmas are learned as if they were this.",
+    )
+
+
+class Reference(NamedTuple):
+    """What the baseline says about some series now; arrays aligned with the asked series."""
+
+    expected: Floats
+    """In x."""
+    event_variance: Floats
+    weight: Floats
+    ready: Bools
+    season: Floats
+    """r(t) where known, else NaN."""
+
+    def take(self, at: Ints) -> Reference:
+        """The same for some of the series."""
+        return Reference(
+            self.expected[at], self.event_variance[at], self.weight[at], self.ready[at], self.season[at]
+        )
+
+
+def _levels() -> Columns:
+    return Columns(weight=(np.float64, 0.0), mu=(np.float64, 0.0), s2=(np.float64, 0.0), panes=(np.int64, 0))
+
+
+class Baseline:
+    """References of all series; ``size`` grows with the monitor."""
+
+    def __init__(self, params: BaselineParams, scales: Scales, signals: int) -> None:
+        self.params = params
+        self.scales = scales
+        self._signals = signals
+        self._recent = _levels()
+        self._residual = _levels()
+        self._common = Columns(
+            events=(np.int64, 0), mean_n=(np.float64, 0.0), last_z=(np.float64, 0.0), rho=(np.float64, 0.0)
+        )
+        self._season = Season(signals)
+        half = np.where(scales.is_rate, params.rate_half_life_panes, params.half_life_panes)
+        self._alpha: Floats = 1.0 - 0.5 ** (1.0 / half)
+
+    def grow(self, size: int) -> None:
+        for columns in (self._recent, self._residual, self._common):
+            columns.grow(size)
+        self._season.grow(size // self._signals)
+
+    def reset(self, index: Ints, *, forget_season: bool) -> None:
+        """Start learning anew; a new normal keeps the shape of the week and learns its level."""
+        for columns in (self._recent, self._residual, self._common):
+            columns.reset(index)
+        if forget_season:
+            self._season.reset(np.unique(index // self._signals))
+
+    def reference(self, index: Ints, now_ms: int) -> Reference:
+        column = index % self._signals
+        season = self._season.at(index, now_ms)
+        seasonal = ~np.isnan(season) & (self._residual["panes"][index] >= self.params.min_panes)
+        level = {
+            name: np.where(seasonal, self._residual[name][index], self._recent[name][index])
+            for name in ("weight", "mu", "s2")
+        }
+        expected = level["mu"] + np.where(seasonal, season, 0.0)
+        enough = self._common["events"][index] >= self.params.min_events
+        ready = (self._recent["panes"][index] >= self.params.min_panes) & (
+            enough | self.scales.is_rate[column]
+        )
+        return Reference(expected, level["s2"], level["weight"], ready, season)
+
+    def variance(self, index: Ints, ref: Reference, n: Floats) -> Floats:
+        """Variance of x of ``n`` observations around the expected value, tolerance included."""
+        column = index % self._signals
+        p = np.clip(ref.expected, _RATIO_FLOOR, 1.0 - _RATIO_FLOOR)
+        poisson = np.exp(-np.clip(ref.expected, 0.0, 60.0))
+        floor = np.where(self.scales.is_ratio[column], p * (1.0 - p), 0.0)
+        floor = np.where(self.scales.is_rate[column], poisson, floor)
+        s2 = np.maximum(ref.event_variance, floor)
+        result: Floats = (
+            s2 * (1.0 / n + 1.0 / np.maximum(ref.weight, 1.0)) + self.scales.tolerance[column] ** 2
+        )
+        return result
+
+    def standardise(self, index: Ints, ref: Reference, x: Floats, n: Floats) -> tuple[Floats, Floats]:
+        """(z, white) of new values; meaningful where the series is ready."""
+        z = (x - ref.expected) / np.sqrt(self.variance(index, ref, n))
+        rho = np.clip(self._common["rho"][index], 0.0, _MAX_RHO)
+        return z, z * np.sqrt((1.0 - rho) / (1.0 + rho))
+
+    def learn(self, index: Ints, ref: Reference, x: Floats, n: Floats, z: Floats, now_ms: int) -> None:
+        """Take in new values of series that are neither frozen nor under suspicion."""
+        if not len(index):
+            return
+        column = index % self._signals
+        alpha = self._alpha[column]
+        common = self._common
+        mean_n = common["mean_n"][index]
+        mean_n = np.where(mean_n > 0, mean_n + alpha * (n - mean_n), n)
+        weight = np.minimum(n, _WEIGHT_CAP * mean_n)
+        shrink = np.where(
+            ref.ready, np.minimum(1.0, self.params.clip_sigmas / np.maximum(np.abs(z), 1e-9)), 1.0
+        )
+        taken = ref.expected + (x - ref.expected) * shrink
+        taken = np.where(ref.ready, taken, x)
+        self._step(self._recent, index, taken, weight, alpha)
+        known = ~np.isnan(ref.season)
+        if known.any():
+            self._step(self._residual, index[known], (taken - ref.season)[known], weight[known], alpha[known])
+        self._season.learn(index, taken, weight, now_ms)
+        clipped = np.clip(z, -self.params.clip_sigmas, self.params.clip_sigmas) * ref.ready
+        rho = common["rho"][index]
+        step = np.where(ref.ready, np.maximum(alpha, 0.01), 0.0)
+        common["rho"][index] = rho + step * (clipped * common["last_z"][index] - rho)
+        common["last_z"][index] = clipped
+        common["mean_n"][index] = mean_n
+        common["events"][index] += n.astype(np.int64)
+
+    @staticmethod
+    def _step(level: Columns, index: Ints, x: Floats, weight: Floats, alpha: Floats) -> None:
+        panes = level["panes"][index] + 1
+        total = level["weight"][index] * (1.0 - alpha) + weight
+        before = x - level["mu"][index]
+        mu = level["mu"][index] + np.where(panes > 1, weight / total, 1.0) * before
+        spread = weight * before * (x - mu)
+        gain = np.maximum(1.0 / np.maximum(panes - 1, 1), alpha)
+        s2 = level["s2"][index]
+        level["s2"][index] = np.where(panes > 1, s2 + gain * (spread - s2), 0.0)
+        level["mu"][index] = mu
+        level["weight"][index] = total
+        level["panes"][index] = panes
+
+    def to_state(self) -> State:
+        return {
+            "recent": self._recent.to_state(),
+            "residual": self._residual.to_state(),
+            "common": self._common.to_state(),
+            "season": self._season.to_state(),
+        }
+
+    def from_state(self, state: State) -> None:
+        self._recent.from_state(state["recent"])
+        self._residual.from_state(state["residual"])
+        self._common.from_state(state["common"])
+        self._season.from_state(state["season"])

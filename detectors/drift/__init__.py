@@ -1,0 +1,1 @@
+"""Drift: the level of a signal has moved and stays moved."""

@@ -1,0 +1,326 @@
+"""DETECT: every series of the fleet through baseline and detectors, window by window.
+
+For each closed base window: gather panes, ask the baseline what was to be expected, score, let the detectors look,
+then learn what is neither part of an open incident (frozen by TRIAGE) nor under suspicion. Absolute rules run
+beside it on exact measures. State is arrays with one entry per series: row of the segment x signals + signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from detectors.base import Bank, Bools, Columns, Floats, Ints, Params, State, Verdict
+from detectors.baseline import Baseline, BaselineParams, Reference
+from detectors.incidents.severity import Effect, severity_of
+from detectors.panes import Completed, Panes, PanesParams
+from detectors.records import Evidence, Severity, Signal
+from detectors.registry import DetectorsParams, make
+from detectors.rows import Rows
+from detectors.rules.absolute import Rule
+from detectors.rules.book import RuleBook
+from detectors.runs import Runs, RunsParams
+from detectors.scales import Scales
+from detectors.sketches.window import WindowBlock
+
+SCHEMA: Final = 1
+LEVEL: Final = "level"
+"""Name under which DETECT says that the level of a frozen series is back."""
+_LEVEL_GAIN: Final = 0.1
+_BAND_SIGMAS: Final = 3.0
+
+
+class DetectParams(Params):
+    """Everything that may be set about detection."""
+
+    panes: PanesParams = PanesParams()
+    baseline: BaselineParams = BaselineParams()
+    runs: RunsParams = RunsParams()
+    detectors: DetectorsParams = DetectorsParams()
+    repeat_secs: int = Field(
+        default=300, ge=0, le=86_400,
+        description="A detector repeats its evidence for one series at most this often, unless it got worse.",
+    )  # fmt: skip
+    back_sigmas: float = Field(
+        default=1.5,
+        gt=0,
+        le=10,
+        description="The level of a series is back when it is this near to its baseline, or halfway.",
+    )
+    back_panes: int = Field(default=6, ge=1, le=10_000, description="Panes in a row that it must be back.")
+    max_segments: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Segments with state; beyond it the longest absent is forgotten.",
+    )
+    retire_after_days: float = Field(
+        default=14.0, gt=0, le=3650, description="A segment absent this long is forgotten."
+    )
+
+
+class Closing(NamedTuple):
+    """What DETECT says about one window."""
+
+    evidence: list[Evidence]
+    """In the order of segment, signal, detector; rules after detectors."""
+    expected: Floats
+    """[segments, signals] of the block: expected value in the signal's unit, NaN while learning."""
+    learning: Bools
+
+
+class _Scored(NamedTuple):
+    """The panes of judged series that ended with this window; aligned arrays."""
+
+    panes: Completed
+    ref: Reference
+    x: Floats
+    z: Floats
+    white: Floats
+
+
+class Detect:
+    """The monitors of one fleet."""
+
+    def __init__(
+        self, params: DetectParams, rules: Sequence[Rule], signals: Mapping[str, Signal], base_window_ms: int
+    ) -> None:
+        self.params = params
+        self._signals = [signal for signal in signals.values() if signal.kind != "mix"]
+        self._column = {signal.name: at for at, signal in enumerate(self._signals)}
+        pane_windows = Panes.rate_windows(params.panes, base_window_ms)
+        self._scales = Scales(self._signals, pane_windows, base_window_ms)
+        count = len(self._signals)
+        self._rows = Rows(params.max_segments, params.retire_after_days)
+        self._panes = Panes(params.panes, self._scales, base_window_ms)
+        self._baseline = Baseline(params.baseline, self._scales, count)
+        self._runs = Runs(params.runs)
+        self._detectors = make(params.detectors)
+        self._status = Columns(
+            frozen=(np.int8, 0),
+            side=(np.int8, 0),
+            level=(np.float64, 0.0),
+            shift=(np.float64, 0.0),
+            back=(np.int64, 0),
+        )
+        self._said = [Columns(at_ms=(np.int64, -1), severity=(np.int8, -1)) for _ in self._detectors]
+        self._book = RuleBook(rules, {s.name: s for s in self._signals}, params.repeat_secs)
+
+    @property
+    def segments(self) -> int:
+        """Segments with state."""
+        return len(self._rows)
+
+    def close(self, block: WindowBlock) -> Closing:
+        """Take in the next window; windows come in order of time."""
+        if tuple(block.signals) != tuple(self._column):
+            raise ValueError(f"window has signals {block.signals}, expected {tuple(self._column)}")
+        rows = self._place(block)
+        done = self._panes.add(block, rows)
+        scored, suspected = self._score(done, block.window_end_ms)
+        evidence = self._detect(scored, block) + self._levels(scored, block)
+        keep = ~suspected & (self._status["frozen"][done.series] == 0)
+        self._learn(scored, keep, block.window_end_ms)
+        order = {name: at for at, name in enumerate((*(d.name for d in self._detectors), LEVEL))}
+        evidence.sort(key=lambda e: (e.segment, self._column[e.signal], order[e.detector]))
+        evidence += self._book.step(block)
+        return Closing(evidence, *self._expectations(rows, block.window_end_ms))
+
+    def apply(self, verdicts: Iterable[Verdict]) -> None:
+        """Do what TRIAGE decided in this step; unknown segments are ignored."""
+        for action, segment, signal in verdicts:
+            row, column = self._rows.row(segment), self._column.get(signal)
+            if row is None or column is None:
+                continue
+            index = np.array([row * len(self._signals) + column], np.int64)
+            for detector in self._detectors:
+                if action != "freeze" or detector.family == "drift":
+                    detector.reset(index)
+            self._status["back"][index] = 0
+            self._status["frozen"][index] = action == "freeze"
+            if action == "freeze":
+                continue
+            self._runs.reset(index)
+            for said in self._said:
+                said.reset(index)
+            if action == "relearn":
+                self._baseline.reset(index, forget_season=False)
+
+    def _place(self, block: WindowBlock) -> Ints:
+        rows, freed = self._rows.place(block.segments, block.window_end_ms)
+        size = self._rows.size * len(self._signals)
+        parts: list[Bank] = [self._panes, self._runs, self._status, *self._detectors, *self._said]
+        self._baseline.grow(size)
+        for part in parts:
+            part.grow(size)
+        if len(freed):
+            index = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
+            self._baseline.reset(index, forget_season=True)
+            for part in parts:
+                part.reset(index)
+        return rows
+
+    def _score(self, done: Completed, now_ms: int) -> tuple[_Scored, Bools]:
+        index = done.series
+        x = self._scales.forward(index % len(self._signals), done.value)
+        ref = self._baseline.reference(index, now_ms)
+        z, white = self._baseline.standardise(index, ref, x, done.n)
+        suspected = np.zeros(len(index), bool)
+        ready = ref.ready
+        if ready.any():
+            suspected[ready] = self._runs.update(
+                index[ready], z[ready], white[ready], done.value[ready], done.n[ready],
+                done.events[ready], done.start_ms[ready],
+            )  # fmt: skip
+        return _Scored(done, ref, x, z, white), suspected
+
+    def _detect(self, scored: _Scored, block: WindowBlock) -> list[Evidence]:
+        evidence: list[Evidence] = []
+        index, frozen = scored.panes.series, self._status["frozen"][scored.panes.series] > 0
+        for detector, said in zip(self._detectors, self._said, strict=True):
+            given = scored.ref.ready & ~frozen if detector.family == "drift" else scored.ref.ready
+            at = np.flatnonzero(given)
+            if not len(at):
+                continue
+            hits = detector.update(index[at], scored.z[at], scored.white[at], ~frozen[at])
+            for hit in np.flatnonzero(hits.fired_up | hits.fired_down).tolist():
+                up = bool(hits.fired_up[hit])
+                statistic = float((hits.up if up else hits.down)[hit])
+                found = self._evidence(
+                    detector.name,
+                    detector.family,
+                    statistic,
+                    float(hits.threshold[hit]),
+                    scored,
+                    int(at[hit]),
+                    up,
+                    block,
+                )
+                if found is not None and self._is_news(said, int(index[at[hit]]), found):
+                    evidence.append(found)
+        return evidence
+
+    def _evidence(
+        self, name: str, family: str, statistic: float, threshold: float, scored: _Scored, at: int, up: bool,
+        block: WindowBlock,
+    ) -> Evidence | None:  # fmt: skip
+        series = int(scored.panes.series[at])
+        row, column = divmod(series, len(self._signals))
+        signal, segment = self._signals[column], self._rows.segment(row)
+        if signal.worse not in ("both", "up" if up else "down"):
+            return None
+        run = self._runs.of(series, up=up)
+        expected, lower, upper = self._band(scored, at, run.n)
+        columns = np.array([column])
+        ends = self._scales.forward(columns, np.array([run.mean_value]))[0], scored.ref.expected[at]
+        effect = Effect(
+            run.mean_value, expected, abs(float(ends[0] - ends[1])), run.events,
+            block.window_end_ms - run.start_ms, block.window_end_ms - self._rows.born_ms(row),
+        )  # fmt: skip
+        severity = severity_of(signal, self._scales.rows[column], segment, effect)
+        self._status["side"][series] = 1 if up else -1
+        if not self._status["frozen"][series]:
+            self._status["shift"][series] = min(abs(run.mean_z), 8.0)
+            self._status["level"][series] = min(abs(run.mean_z), 8.0)
+        return Evidence(
+            detector=name, family="drift" if family == "drift" else "outlier", segment=segment, signal=signal.name,
+            window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms, severity=severity,
+            statistic=statistic, threshold=threshold, observed=run.mean_value, expected=expected,
+            lower=lower, upper=upper, n=run.events, started_at_ms=run.start_ms,
+        )  # fmt: skip
+
+    def _band(self, scored: _Scored, at: int, n: float) -> tuple[float, float, float]:
+        """Expected value of ``n`` observations and where it normally stays, in the signal's unit."""
+        index = scored.panes.series[at : at + 1]
+        ref = scored.ref.take(np.array([at]))
+        column = index % len(self._signals)
+        sigma = np.sqrt(self._baseline.variance(index, ref, np.array([n])))
+        offsets = np.array([0.0, -_BAND_SIGMAS, _BAND_SIGMAS]) * sigma
+        values = self._scales.inverse(np.repeat(column, 3), ref.expected + offsets)
+        return float(values[0]), float(values[1]), float(values[2])
+
+    def _is_news(self, said: Columns, series: int, found: Evidence) -> bool:
+        last_ms, worst = int(said["at_ms"][series]), int(said["severity"][series])
+        recent = last_ms >= 0 and found.window_end_ms - last_ms < self.params.repeat_secs * 1000
+        if recent and found.severity <= worst:
+            return False
+        said["at_ms"][series] = found.window_end_ms
+        said["severity"][series] = max(worst, found.severity) if recent else found.severity
+        return True
+
+    def _levels(self, scored: _Scored, block: WindowBlock) -> list[Evidence]:
+        """Evidence that a frozen series is back where its baseline expects it."""
+        index, status = scored.panes.series, self._status
+        at = np.flatnonzero(scored.ref.ready & (status["frozen"][index] > 0))
+        if not len(at):
+            return []
+        series = index[at]
+        towards = np.clip(scored.z[at] * status["side"][series], -8.0, 8.0)
+        level = status["level"][series] + _LEVEL_GAIN * (towards - status["level"][series])
+        status["level"][series] = level
+        limit = np.minimum(self.params.back_sigmas, 0.5 * status["shift"][series])
+        status["back"][series] = np.where(level < limit, status["back"][series] + 1, 0)
+        evidence = []
+        for which in np.flatnonzero(status["back"][series] >= self.params.back_panes).tolist():
+            here = int(at[which])
+            row, column = divmod(int(series[which]), len(self._signals))
+            expected, lower, upper = self._band(scored, here, float(scored.panes.n[here]))
+            found = Evidence(
+                detector=LEVEL, family="drift", segment=self._rows.segment(row), signal=self._signals[column].name,
+                window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms,
+                severity=Severity.INFO, statistic=float(level[which]), threshold=float(limit[which]),
+                observed=float(scored.panes.value[here]), expected=expected, lower=lower, upper=upper,
+                n=int(scored.panes.events[here]), started_at_ms=int(scored.panes.start_ms[here]), firing=False,
+            )  # fmt: skip
+            evidence.append(found)
+        return evidence
+
+    def _learn(self, scored: _Scored, keep: Bools, now_ms: int) -> None:
+        at = np.flatnonzero(keep)
+        ref = scored.ref.take(at)
+        self._baseline.learn(
+            scored.panes.series[at], ref, scored.x[at], scored.panes.n[at], scored.z[at], now_ms
+        )
+
+    def _expectations(self, rows: Ints, now_ms: int) -> tuple[Floats, Bools]:
+        shape = (len(rows), len(self._signals))
+        index = (rows[:, None] * shape[1] + np.arange(shape[1])).ravel()
+        ref = self._baseline.reference(index, now_ms)
+        expected = self._scales.inverse(index % shape[1], ref.expected)
+        return np.where(ref.ready, expected, np.nan).reshape(shape), (~ref.ready).reshape(shape)
+
+    def to_state(self) -> State:
+        """Everything, as MessagePack-able values; ``from_state`` of an equal configuration continues exactly."""
+        return {
+            "schema": SCHEMA,
+            "signals": list(self._column),
+            "rows": self._rows.to_state(),
+            "panes": self._panes.to_state(),
+            "baseline": self._baseline.to_state(),
+            "runs": self._runs.to_state(),
+            "status": self._status.to_state(),
+            "detectors": {
+                d.name: {"params": repr(d.params), "state": d.to_state(), "said": said.to_state()}
+                for d, said in zip(self._detectors, self._said, strict=True)
+            },
+            "rules": self._book.to_state(),
+        }
+
+    def from_state(self, state: State) -> None:
+        """Take over a stored state. Baselines of other signals and detectors with other parameters start anew."""
+        self._book.from_state(state["rules"])
+        if state["schema"] != SCHEMA or state["signals"] != list(self._column):
+            return
+        self._rows.from_state(state["rows"])
+        self._panes.from_state(state["panes"])
+        self._baseline.from_state(state["baseline"])
+        self._runs.from_state(state["runs"])
+        self._status.from_state(state["status"])
+        for detector, said in zip(self._detectors, self._said, strict=True):
+            stored = state["detectors"].get(detector.name)
+            if stored is not None and stored["params"] == repr(detector.params):
+                detector.from_state(stored["state"])
+                said.from_state(stored["said"])

@@ -1,0 +1,1 @@
+"""Outliers: values far outside what the baseline allows, several in a row."""

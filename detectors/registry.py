@@ -1,0 +1,33 @@
+"""Every statistical detector, by name, in the order in which its evidence is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from pydantic import Field
+
+from detectors.base import Detector, Params
+from detectors.drift.adwin import Adwin, AdwinParams
+from detectors.drift.page_hinkley import PageHinkley, PageHinkleyParams
+from detectors.outlier.robust_z import RobustZ, RobustZParams
+
+DETECTORS: Final[dict[str, Callable[[Any], Detector]]] = {
+    "adwin": Adwin,
+    "page_hinkley": PageHinkley,
+    "robust_z": RobustZ,
+}
+
+
+class DetectorsParams(Params):
+    """Parameters of every registered detector; the field names are those of the registry."""
+
+    adwin: AdwinParams = AdwinParams()
+    page_hinkley: PageHinkleyParams = PageHinkleyParams()
+    robust_z: RobustZParams = RobustZParams()
+    enabled: tuple[str, ...] = Field(default=tuple(DETECTORS), description="Which detectors run.")
+
+
+def make(params: DetectorsParams) -> Sequence[Detector]:
+    """The enabled detectors in registry order."""
+    return [new(getattr(params, name)) for name, new in DETECTORS.items() if name in params.enabled]

@@ -1,0 +1,1 @@
+"""Absolute rules: bounds that people set, whatever the history says."""

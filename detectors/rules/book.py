@@ -1,0 +1,231 @@
+"""All rules on all their segments: panes in, evidence out while a bound is exceeded and when it no longer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from detectors.base import State
+from detectors.records import FLEET, Evidence, SegmentKey, Severity, Signal, SignalValue
+from detectors.rules.absolute import Rule
+from detectors.rules.panes import PANE_MS, SegmentPanes
+from detectors.sketches.layout import Layout
+from detectors.sketches.window import WindowBlock
+
+CLEAR_MARGIN: Final = 0.05
+"""Share of the bound by which a value must be back before the condition may end."""
+MAX_SEGMENTS: Final = 2000
+"""Segments with rule panes; a wildcard over more watches those it met first."""
+
+
+class _Condition:
+    """One rule on one segment while its bound is exceeded."""
+
+    __slots__ = ("clear_since_ms", "last", "said_ms", "severity", "started_at_ms")
+
+    def __init__(
+        self,
+        severity: Severity,
+        started_at_ms: int,
+        said_ms: int,
+        last: SignalValue,
+        clear_since_ms: int | None = None,
+    ) -> None:
+        self.severity = severity
+        self.started_at_ms = started_at_ms
+        self.said_ms = said_ms
+        self.last = last
+        self.clear_since_ms = clear_since_ms
+
+
+class RuleBook:
+    """The rules of one fleet."""
+
+    def __init__(self, rules: Sequence[Rule], signals: Mapping[str, Signal], repeat_secs: int) -> None:
+        unknown = sorted({rule.signal for rule in rules} - set(signals))
+        if unknown:
+            raise ValueError(f"rules on unknown signals: {', '.join(unknown)}")
+        self._rules = tuple(rules)
+        self._repeat_ms = repeat_secs * 1000
+        self._panes: dict[SegmentKey, SegmentPanes] = {}
+        self._conditions: dict[tuple[SegmentKey, str], _Condition] = {}
+        self._stored: list[State] = []
+        self._watch_cache: dict[SegmentKey, tuple[Rule, ...]] = {}
+
+    def step(self, block: WindowBlock) -> list[Evidence]:
+        """Add a window; evidence in the order of segment, then rule."""
+        self._decode_stored(block.layout)
+        for row, segment in enumerate(block.segments):
+            rules = self._watching(segment)
+            if not rules:
+                continue
+            panes = self._panes.get(segment)
+            if panes is None:
+                if len(self._panes) >= MAX_SEGMENTS:
+                    continue
+                panes = self._panes[segment] = _new_panes(rules, block.span_ms)
+            panes.add(block.window_start_ms, block.measures(row))
+        evidence: list[Evidence] = []
+        for segment in sorted(self._panes):
+            panes = self._panes[segment]
+            panes.expire(block.window_end_ms)
+            for rule in self._watching(segment):
+                found = self._judge(rule, segment, panes, block)
+                if found is not None:
+                    evidence.append(found)
+            if panes.empty and not any(
+                (segment, rule.name) in self._conditions for rule in self._watching(segment)
+            ):
+                del self._panes[segment]
+        return evidence
+
+    def _watching(self, segment: SegmentKey) -> tuple[Rule, ...]:
+        cached = self._watch_cache.get(segment)
+        if cached is None:
+            if len(self._watch_cache) > 10 * MAX_SEGMENTS:
+                self._watch_cache.clear()
+            cached = tuple(rule for rule in self._rules if matches(rule, segment))
+            self._watch_cache[segment] = cached
+        return cached
+
+    def _judge(
+        self, rule: Rule, segment: SegmentKey, panes: SegmentPanes, block: WindowBlock
+    ) -> Evidence | None:
+        end_ms = block.window_end_ms
+        span_ms = rule.span_secs * 1000
+        measures = panes.today() if rule.per_day else panes.over(end_ms, span_ms)
+        value = None if measures is None else measures.read(rule.signal, span_ms)
+        if value is not None and value.n < rule.min_events:
+            value = None
+        severity = None if value is None else exceeded(rule, value.value)
+        condition = self._conditions.get((segment, rule.name))
+        if condition is None:
+            if severity is None or value is None:
+                return None
+            onset = _onset(rule, panes, block.window_start_ms)
+            self._conditions[segment, rule.name] = _Condition(severity, onset, end_ms, value)
+            return _evidence(rule, segment, block, value, severity, onset)
+        condition.last = value or condition.last
+        if value is not None and not _is_back(rule, value.value):
+            condition.clear_since_ms = None
+            now = severity if severity is not None else condition.severity
+            worse = now > condition.severity
+            if not worse and end_ms - condition.said_ms < self._repeat_ms:
+                return None
+            condition.severity, condition.said_ms = max(now, condition.severity), end_ms
+            return _evidence(rule, segment, block, value, now, condition.started_at_ms)
+        if condition.clear_since_ms is None:
+            condition.clear_since_ms = block.window_start_ms
+        if end_ms - condition.clear_since_ms < rule.hold_secs * 1000:
+            return None
+        del self._conditions[segment, rule.name]
+        onset = condition.started_at_ms
+        return _evidence(rule, segment, block, condition.last, condition.severity, onset, firing=False)
+
+    def _decode_stored(self, layout: Layout) -> None:
+        """Panes are stored without their layout, which comes with the first window after a restore."""
+        for stored in self._stored:
+            segment = SegmentKey(tuple(stored["dimensions"]), tuple(stored["values"]))
+            rules = self._watching(segment)
+            if rules:
+                panes = _new_panes(rules, PANE_MS, stored["pane_ms"])
+                panes.from_state(stored["panes"], layout)
+                self._panes[segment] = panes
+        self._stored = []
+
+    def to_state(self) -> State:
+        stored = [
+            {
+                "dimensions": list(segment.dimensions), "values": list(segment.values),
+                "pane_ms": panes.pane_ms, "panes": panes.to_state(),
+            }
+            for segment, panes in sorted(self._panes.items(), key=lambda item: item[0])
+        ]  # fmt: skip
+        conditions = [
+            {
+                "dimensions": list(segment.dimensions), "values": list(segment.values), "rule": rule,
+                "severity": int(c.severity), "started_at_ms": c.started_at_ms, "said_ms": c.said_ms,
+                "last": [c.last.value, c.last.n], "clear_since_ms": c.clear_since_ms,
+            }
+            for (segment, rule), c in sorted(self._conditions.items(), key=lambda item: item[0])
+        ]  # fmt: skip
+        return {"panes": stored or self._stored, "conditions": conditions}
+
+    def from_state(self, state: State) -> None:
+        self._stored = list(state["panes"])
+        names = {rule.name for rule in self._rules}
+        for stored in state["conditions"]:
+            segment = SegmentKey(tuple(stored["dimensions"]), tuple(stored["values"]))
+            if stored["rule"] in names:
+                self._conditions[segment, stored["rule"]] = _Condition(
+                    Severity(stored["severity"]),
+                    stored["started_at_ms"],
+                    stored["said_ms"],
+                    SignalValue(*stored["last"]),
+                    stored["clear_since_ms"],
+                )
+
+
+def matches(rule: Rule, segment: SegmentKey) -> bool:
+    """Whether the rule watches the segment: same dimensions, each value equal or ``*``."""
+    if not rule.segments:
+        return segment == FLEET
+    found = segment.as_dict()
+    return any(
+        pattern.keys() == found.keys() and all(want in ("*", found[d]) for d, want in pattern.items())
+        for pattern in rule.segments
+    )
+
+
+def exceeded(rule: Rule, value: float) -> Severity | None:
+    """The worst bound that the value is beyond."""
+    for bound, severity in ((rule.critical, Severity.CRITICAL), (rule.warning, Severity.WARNING)):
+        if bound is not None and (value > bound if rule.worse == "up" else value < bound):
+            return severity
+    return None
+
+
+def _mildest(rule: Rule) -> float:
+    bound = rule.warning if rule.warning is not None else rule.critical
+    assert bound is not None, "Rule has at least one bound"  # noqa: S101
+    return bound
+
+
+def _is_back(rule: Rule, value: float) -> bool:
+    bound = _mildest(rule)
+    margin = CLEAR_MARGIN * abs(bound)
+    return value <= bound - margin if rule.worse == "up" else value >= bound + margin
+
+
+def _onset(rule: Rule, panes: SegmentPanes, window_start_ms: int) -> int:
+    """Start of the latest unbroken row of panes that are each beyond the bound on their own."""
+    onset = window_start_ms
+    for start_ms, measures in panes.newest_first():
+        value = measures.read(rule.signal, PANE_MS)
+        if value is None:
+            continue
+        if rule.per_day or exceeded(rule, value.value) is None:
+            break
+        onset = min(onset, start_ms)
+    return onset
+
+
+def _evidence(
+    rule: Rule, segment: SegmentKey, block: WindowBlock, value: SignalValue, severity: Severity, onset_ms: int,
+    *, firing: bool = True,
+) -> Evidence:  # fmt: skip
+    bound = rule.critical if severity == Severity.CRITICAL and rule.critical is not None else _mildest(rule)
+    up = rule.worse == "up"
+    return Evidence(
+        detector=f"rule:{rule.name}", family="rule", segment=segment, signal=rule.signal,
+        window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms, severity=severity,
+        statistic=value.value, threshold=bound, observed=value.value, expected=bound,
+        lower=None if up else bound, upper=bound if up else None, n=value.n,
+        started_at_ms=onset_ms, firing=firing,
+    )  # fmt: skip
+
+
+def _new_panes(rules: Sequence[Rule], base_window_ms: int, pane_ms: int | None = None) -> SegmentPanes:
+    longest = max((rule.span_secs for rule in rules if not rule.per_day), default=60) * 1000
+    per_day = any(rule.per_day for rule in rules)
+    return SegmentPanes(longest, per_day, pane_ms or max(PANE_MS, base_window_ms))

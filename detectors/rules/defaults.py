@@ -1,0 +1,36 @@
+"""The six rules that run unless the configuration names others; all on the whole fleet."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from detectors.rules.absolute import Rule
+
+DEFAULT_RULES: Final = (
+    Rule(
+        name="quality", signal="judge_score_mean", worse="down",
+        warning=0.80, critical=0.70, span_secs=3600, min_events=30,
+    ),
+    Rule(
+        name="latency", signal="latency_p95_ms",
+        warning=3000.0, critical=5000.0, span_secs=300, min_events=100,
+    ),
+    Rule(
+        name="cost", signal="cost_per_request_usd",
+        warning=0.015, critical=0.030, span_secs=900, min_events=100,
+    ),
+    Rule(
+        name="errors", signal="error_ratio",
+        warning=0.02, critical=0.05, span_secs=300, min_events=100,
+    ),
+    Rule(
+        name="thumbs-down", signal="thumbs_down_ratio",
+        warning=0.15, critical=0.25, span_secs=3600, min_events=50,
+    ),
+    Rule(
+        name="daily-spend", signal="spend_usd",
+        warning=100.0, critical=200.0, span_secs=86_400, per_day=True, min_events=1,
+    ),
+)  # fmt: skip
+"""Floors: 100 observations put 2 % errors two standard errors above 0.6 %; a p95 needs five values above it;
+judged and rated interactions are sampled, so theirs are lower and their spans longer."""

@@ -1,0 +1,86 @@
+"""One segment's exact measures in one-minute panes, and their merge over any sliding span up to the longest."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from detectors.base import State
+from detectors.sketches.block import decode, encode
+from detectors.sketches.layout import Layout
+from detectors.sketches.window import Measures
+
+PANE_MS: Final = 60_000
+DAY_MS: Final = 86_400_000
+
+
+class SegmentPanes:
+    """Panes of the last ``span_ms`` and, if wanted, of the UTC day so far.
+
+    The merge of the closed panes inside a span changes once a pane, so it is kept; reading adds the open pane.
+    """
+
+    def __init__(self, span_ms: int, per_day: bool, pane_ms: int) -> None:
+        self._span_ms = span_ms
+        self._per_day = per_day
+        self.pane_ms = pane_ms
+        self._panes: list[tuple[int, Measures]] = []
+        """(pane number, measures), ascending; the last one may be open."""
+        self._day: tuple[int, Measures] | None = None
+        self._tails: dict[int, tuple[int, Measures | None]] = {}
+
+    @property
+    def empty(self) -> bool:
+        return not self._panes and self._day is None
+
+    def add(self, start_ms: int, measures: Measures) -> None:
+        pane = start_ms // self.pane_ms
+        if self._panes and self._panes[-1][0] == pane:
+            self._panes[-1] = (pane, self._panes[-1][1].merge(measures))
+        else:
+            self._panes.append((pane, measures))
+        if self._per_day:
+            day = start_ms // DAY_MS
+            same = self._day is not None and self._day[0] == day
+            self._day = (day, self._day[1].merge(measures) if same and self._day else measures)
+
+    def expire(self, end_ms: int) -> None:
+        """Forget panes that no span ending at ``end_ms`` reaches, and yesterday."""
+        oldest = self._first_pane(end_ms, self._span_ms)
+        while self._panes and self._panes[0][0] < oldest:
+            del self._panes[0]
+        if self._day is not None and self._day[0] != (end_ms - 1) // DAY_MS:
+            self._day = None
+
+    def over(self, end_ms: int, span_ms: int) -> Measures | None:
+        """The measures of the panes that lie in the span ending at ``end_ms``, the open one included."""
+        now = (end_ms - 1) // self.pane_ms
+        first = self._first_pane(end_ms, span_ms)
+        kept = self._tails.get(span_ms)
+        if kept is None or kept[0] != now:
+            closed = [measures for pane, measures in self._panes if first <= pane < now]
+            kept = (now, closed[0].merge(*closed[1:]) if closed else None)
+            self._tails[span_ms] = kept
+        tail = kept[1]
+        if not self._panes or self._panes[-1][0] != now:
+            return tail
+        current = self._panes[-1][1]
+        return current if tail is None else tail.merge(current)
+
+    def today(self) -> Measures | None:
+        return None if self._day is None else self._day[1]
+
+    def newest_first(self) -> list[tuple[int, Measures]]:
+        """(start of the pane, its measures), for the onset."""
+        return [(pane * self.pane_ms, measures) for pane, measures in reversed(self._panes)]
+
+    def _first_pane(self, end_ms: int, span_ms: int) -> int:
+        return -((span_ms - end_ms) // self.pane_ms)
+
+    def to_state(self) -> State:
+        day = None if self._day is None else [self._day[0], encode(self._day[1].block)]
+        return {"panes": [[pane, encode(measures.block)] for pane, measures in self._panes], "day": day}
+
+    def from_state(self, state: State, layout: Layout) -> None:
+        self._panes = [(int(pane), Measures(decode(data, layout), layout)) for pane, data in state["panes"]]
+        if state["day"] is not None:
+            self._day = (int(state["day"][0]), Measures(decode(state["day"][1], layout), layout))

@@ -1,0 +1,126 @@
+"""The shape of the week: for every series the mean of each of the 168 hours of the week, over past weeks.
+
+Segments get their table after a day, so that short-lived ones cost nothing. Within an hour values gather; when
+the hour ends, its mean joins the slot (weight 1/weeks, at least 1/4, so that four weeks or more fade). The value
+at a time is interpolated between the middles of the two nearest hours, and known only when both are.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import Columns, Floats, Ints, State
+
+HOUR_MS: Final = 3_600_000
+SLOTS: Final = 168
+_MIN_AGE_HOURS: Final = 24
+_MIN_GAIN: Final = 0.25
+
+
+class Season:
+    """Hour-of-week tables of all segments' series."""
+
+    def __init__(self, signals: int) -> None:
+        self._signals = signals
+        self._rows = Columns(slot=(np.int64, -1), born_hour=(np.int64, -1))
+        self._hour = Columns(hour=(np.int64, -1), weight=(np.float64, 0.0), total=(np.float64, 0.0))
+        self._mean: NDArray[np.float32] = np.zeros((0, SLOTS, signals), np.float32)
+        self._weeks: NDArray[np.uint8] = np.zeros((0, SLOTS, signals), np.uint8)
+        self._free: list[int] = []
+
+    def grow(self, rows: int) -> None:
+        self._rows.grow(rows)
+        self._hour.grow(rows * self._signals)
+
+    def reset(self, rows: Ints) -> None:
+        """Forget whole segments and give their tables back."""
+        for row in rows.tolist():
+            slot = int(self._rows["slot"][row])
+            if slot >= 0:
+                self._weeks[slot] = 0
+                self._free.append(slot)
+        self._rows.reset(rows)
+        series = (rows[:, None] * self._signals + np.arange(self._signals)).ravel()
+        self._hour.reset(series)
+
+    def at(self, index: Ints, now_ms: int) -> Floats:
+        """r(t) of each series, NaN where the hours around now were not seen in an earlier week."""
+        result = np.full(len(index), np.nan)
+        slot = self._rows["slot"][index // self._signals]
+        has = np.flatnonzero(slot >= 0)
+        if not len(has):
+            return result
+        position = now_ms / HOUR_MS - 0.5
+        before = int(np.floor(position))
+        share = position - before
+        column = index[has] % self._signals
+        first, second = before % SLOTS, (before + 1) % SLOTS
+        table = slot[has]
+        known = (self._weeks[table, first, column] > 0) & (self._weeks[table, second, column] > 0)
+        value = (1.0 - share) * self._mean[table, first, column].astype(np.float64)
+        value += share * self._mean[table, second, column].astype(np.float64)
+        result[has] = np.where(known, value, np.nan)
+        return result
+
+    def learn(self, index: Ints, x: Floats, weight: Floats, now_ms: int) -> None:
+        hour = now_ms // HOUR_MS
+        self._admit(np.unique(index // self._signals), hour)
+        held = self._hour["hour"][index]
+        ended = index[(held != hour) & (held >= 0)]
+        if len(ended):
+            self._fold(ended)
+        fresh = held != hour
+        self._hour["weight"][index] = np.where(fresh, 0.0, self._hour["weight"][index]) + weight
+        self._hour["total"][index] = np.where(fresh, 0.0, self._hour["total"][index]) + weight * x
+        self._hour["hour"][index] = hour
+
+    def _admit(self, rows: Ints, hour: int) -> None:
+        born = self._rows["born_hour"]
+        born[rows] = np.where(born[rows] < 0, hour, born[rows])
+        due = rows[(self._rows["slot"][rows] < 0) & (hour - born[rows] >= _MIN_AGE_HOURS)]
+        for row in due.tolist():
+            if self._free:
+                slot = self._free.pop()
+            else:
+                slot = int((self._rows["slot"] >= 0).sum())
+                if slot >= len(self._mean):
+                    room = max(4, len(self._mean))
+                    shape = (room, SLOTS, self._signals)
+                    self._mean = np.concatenate([self._mean, np.zeros(shape, np.float32)])
+                    self._weeks = np.concatenate([self._weeks, np.zeros(shape, np.uint8)])
+            self._rows["slot"][row] = slot
+
+    def _fold(self, index: Ints) -> None:
+        slot = self._rows["slot"][index // self._signals]
+        index, slot = index[slot >= 0], slot[slot >= 0]
+        column = index % self._signals
+        at = self._hour["hour"][index] % SLOTS
+        mean = self._hour["total"][index] / self._hour["weight"][index]
+        weeks = self._weeks[slot, at, column]
+        gain = np.maximum(1.0 / (weeks.astype(np.float64) + 1.0), _MIN_GAIN)
+        old = self._mean[slot, at, column].astype(np.float64)
+        self._mean[slot, at, column] = np.where(weeks > 0, old + gain * (mean - old), mean)
+        self._weeks[slot, at, column] = np.minimum(weeks, 254) + 1
+
+    def to_state(self) -> State:
+        used = int(self._rows["slot"].max(initial=-1)) + 1
+        used = max([used, *(slot + 1 for slot in self._free)])
+        return {
+            "rows": self._rows.to_state(),
+            "hour": self._hour.to_state(),
+            "tables": used,
+            "mean": self._mean[:used].astype("<f4").tobytes(),
+            "weeks": self._weeks[:used].tobytes(),
+            "free": list(self._free),
+        }
+
+    def from_state(self, state: State) -> None:
+        self._rows.from_state(state["rows"])
+        self._hour.from_state(state["hour"])
+        shape = (int(state["tables"]), SLOTS, self._signals)
+        self._mean = np.frombuffer(state["mean"], "<f4").astype(np.float32).reshape(shape)
+        self._weeks = np.frombuffer(state["weeks"], np.uint8).copy().reshape(shape)
+        self._free = [int(slot) for slot in state["free"]]

@@ -1,0 +1,107 @@
+"""Windows for detector tests: from interactions through the real sketches, or straight from numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.records import FLEET, SegmentKey
+from detectors.sketches.block import empty_block, merge
+from detectors.sketches.build import Columns, Segmentation, build
+from detectors.sketches.layout import Layout
+from detectors.sketches.window import WindowBlock
+from streams.signals import CATEGORIES, FLAGS, READINGS, SIGNALS, VALUES
+
+LAYOUT = Layout(FLAGS, VALUES, CATEGORIES, READINGS)
+NUMERIC = {name: signal for name, signal in SIGNALS.items() if signal.kind != "mix"}
+BASE_MS = 10_000
+START_MS = 1_789_992_000_000
+"""A Monday, 12:00 UTC."""
+_FLAGS = {flag.name: flag.stream for flag in FLAGS}
+_VALUES = {value.name: value.stream for value in VALUES}
+
+
+def window(
+    start_ms: int,
+    records: Mapping[str, Sequence[float]] | None = None,
+    by: Mapping[str, Sequence[str]] | None = None,
+    end_ms: int | None = None,
+) -> WindowBlock:
+    """A window of records given as columns of measures (``error``, ``duration_ms``, ``judge_score`` …).
+
+    ``by`` gives dimensions: one value per record each; every dimension is one segmentation, and the fleet
+    always is one. Feedback measures make feedback records beside the interactions.
+    """
+    records = dict(records or {})
+    blocks = [
+        _block({n: v for n, v in records.items() if _stream(n) == stream}, by or {}, start_ms, stream)
+        for stream in ("interaction", "feedback")
+    ]
+    return WindowBlock(start_ms, end_ms or start_ms + BASE_MS, merge(blocks, LAYOUT), LAYOUT)
+
+
+def _stream(name: str) -> str:
+    return _FLAGS.get(name) or _VALUES[name]
+
+
+def _block(
+    records: dict[str, Sequence[float]], by: Mapping[str, Sequence[str]], start_ms: int, stream: str
+) -> Any:
+    if not records:
+        return empty_block(LAYOUT)
+    n = len(next(iter(records.values())))
+    columns = Columns(
+        event_ids=[f"{stream[0]}{start_ms}-{k}" for k in range(n)],
+        are_interactions=stream == "interaction",
+        flags={name: np.asarray(v, float) for name, v in records.items() if name in _FLAGS},
+        values={name: np.asarray(v, float) for name, v in records.items() if name in _VALUES},
+        categories={},
+    )
+    segmentations = [Segmentation(np.ones(n, np.int32), [FLEET])]
+    for dimension, values in by.items():
+        names = sorted({str(value) for value in values})
+        codes = np.array([names.index(str(value)) + 1 for value in values], np.int32)
+        segmentations.append(Segmentation(codes, [SegmentKey((dimension,), (name,)) for name in names]))
+    return build(columns, segmentations, LAYOUT)
+
+
+class MatrixWindow(WindowBlock):
+    """A window whose signals are given as numbers; enough for everything but rules."""
+
+    def __init__(
+        self,
+        start_ms: int,
+        segments: list[SegmentKey],
+        values: NDArray[np.float64],
+        counts: NDArray[np.int64],
+    ) -> None:
+        super().__init__(start_ms, start_ms + BASE_MS, empty_block(LAYOUT), LAYOUT)
+        self.segments = segments
+        self._given = values, counts
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        return self._given[0]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        return self._given[1]
+
+    def exemplars(self, row: int, signal: str) -> tuple[str, ...]:
+        return ()
+
+
+def matrix(
+    start_ms: int, segments: list[SegmentKey], **signals: tuple[Sequence[float], Sequence[int]]
+) -> MatrixWindow:
+    """A ``MatrixWindow``: for each named signal one value and one count per segment."""
+    values = np.full((len(segments), len(NUMERIC)), np.nan)
+    counts = np.zeros((len(segments), len(NUMERIC)), np.int64)
+    names = list(NUMERIC)
+    for name, (value, count) in signals.items():
+        values[:, names.index(name)] = value
+        counts[:, names.index(name)] = count
+    return MatrixWindow(start_ms, segments, values, counts)
