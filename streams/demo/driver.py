@@ -144,6 +144,7 @@ class Driver:
         await asyncio.sleep(1.0)  # the alerts of one window arrive together; show the hit segment's own
         outcome = measure(self._model, scenario.truth, self._stack.config.windows.allowed_lateness_secs, ())
         assert outcome is not None  # noqa: S101 - set with the event
+        self._model.headline = outcome.first
         alert = outcome.first.alert
         self._enter(
             Phase.ALERT,

@@ -103,6 +103,8 @@ class DemoModel:
     learning: bool = True
     incidents: dict[str, IncidentLine] = field(default_factory=dict)
     alerts: list[AlertLine] = field(default_factory=list)
+    headline: AlertLine | None = None
+    """The alert that is shown in full."""
     processes: list[ProcessLine] = field(default_factory=list)
 
     @property

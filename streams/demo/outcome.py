@@ -28,13 +28,17 @@ def is_firing(line: AlertLine) -> bool:
     return bool(line.alert["type"] == "tidewatch.alert.firing")
 
 
+def _rank(line: AlertLine) -> int:
+    return ("info", "warning", "critical").index(line.alert["severity"])
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The measured result. Times are epoch ms, delays seconds on one clock: this computer's."""
 
     truth: Truth
     first: AlertLine
-    """The first alert of the incident that arrived; the labelled segment's own if it came with the same window."""
+    """Of the alerts of the incident's first window: the labelled segment's own if there is one, the most severe."""
     firing_of_incident: int
     firing_elsewhere: int
     """Firing alerts on segments that the incident does not touch."""
@@ -96,7 +100,7 @@ def measure(
     same_window = [
         line for line in of_incident if line.alert["detected_at"] == of_incident[0].alert["detected_at"]
     ]
-    first = next((line for line in same_window if line.alert["segment"] == model.watched), of_incident[0])
+    first = max(same_window, key=lambda line: (line.alert["segment"] == model.watched, _rank(line)))
     return Outcome(
         truth=truth,
         first=first,
@@ -152,8 +156,9 @@ def summary(outcome: Outcome, base_secs: int) -> RenderableType:
     )
     table.add_row(
         "alerts",
-        f"{outcome.firing_of_incident} on segments that the incident touches, "
-        f"{outcome.firing_elsewhere} on others, {outcome.firing_before_onset} before the onset",
+        f"{outcome.firing_of_incident} on segments that the incident touches (one per segment and signal; "
+        f"not grouped by cause yet), {outcome.firing_elsewhere} on others, "
+        f"{outcome.firing_before_onset} before the onset",
     )
     table.add_row(
         "volume",

@@ -12,9 +12,13 @@ PARTITIONS: Final = 4
 """Of the input topics: enough to be real, few enough for two cores."""
 LATENESS_SECS: Final = 5
 """The simulated traffic arrives in order, so 5 s are plenty; the default is 15 s."""
-SPEND_USD: Final = (10_000.0, 20_000.0)
-"""Daily spend of this fleet that is worth a warning, and critical: it spends about 60,000 USD a day at full
-rate, of which the demo sees half an hour. The default limits (100 and 200 USD) are for a small product."""
+RULE_LIMITS: Final[dict[str, dict[str, float]]] = {
+    "daily-spend": {"warning": 10_000.0, "critical": 20_000.0},
+    "thumbs-down": {"min_events": 500},
+}
+"""What differs from the default rules, which are made for a product of a few requests a second. This fleet spends
+about 50,000 USD a day, of which the demo sees half an hour; and one vote in ten is down while nothing is wrong, so
+that 50 votes, the default's floor, now and then hold 15 % by chance."""
 WATCHED: Final = {"provider": "acme-ai", "model": "acme-chat-2"}
 """The segment that the view shows: where the incident will strike."""
 SHOWN: Final = (
@@ -46,12 +50,7 @@ class Options:
 
 def configuration(state_dir: Path, bootstrap: str) -> dict[str, Any]:
     """The configuration tree of the demo, as tidewatch.toml would hold it."""
-    rules = [
-        rule.model_copy(update={"warning": SPEND_USD[0], "critical": SPEND_USD[1]})
-        if rule.name == "daily-spend"
-        else rule
-        for rule in DEFAULT_RULES
-    ]
+    rules = [rule.model_copy(update=RULE_LIMITS.get(rule.name, {})) for rule in DEFAULT_RULES]
     return {
         "fleet": "demo",
         "state_dir": str(state_dir),

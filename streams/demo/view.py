@@ -34,9 +34,8 @@ def render(model: DemoModel, width: int, height: int) -> RenderableType:
     parts: list[RenderableType] = [_steps(model), Text(""), _facts(model), Text(""), _signals(model, width)]
     room = max(1, height - CHROME_LINES)
     parts += [Text(""), _incidents(model, room)]
-    firing_alert = next((a for a in model.alerts if a.alert["type"].endswith("firing")), None)
-    if firing_alert is not None:
-        parts.append(_alert(model, firing_alert))
+    if model.headline is not None:
+        parts.append(_alert(model, model.headline))
     return Panel(
         Group(*parts),
         title="[bold]Tidewatch demo[/]",
@@ -177,6 +176,4 @@ def _alert(model: DemoModel, received: AlertLine) -> RenderableType:
     if model.onset_ms is not None:
         delay = (received.received_ms - model.onset_ms) / 1000
         note.append(f", {delay:.1f} s after the onset", "bold green")
-    return Panel(
-        Group(text, note), title="first alert", title_align="left", border_style="red", padding=(0, 1)
-    )
+    return Panel(Group(text, note), title="alert", title_align="left", border_style="red", padding=(0, 1))

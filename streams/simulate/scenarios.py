@@ -35,12 +35,12 @@ class Scenario:
 def silent_model_change(onset_ms: int, duration_secs: float = 7200.0) -> Scenario:
     """The provider changes a model behind its unchanged name (S02 and S04 of the catalogue at once).
 
-    60 % of the traffic of every tenant: refusals 2 -> 25 %, answers shortened to 35 %. ``model_requested``
+    60 % of the traffic of every tenant: refusals 2 -> 40 %, answers shortened to 35 %. ``model_requested``
     and ``model_served`` stay as they were, and nobody announces anything on ``llm.changes``.
     """
     end_ms = onset_ms + round(duration_secs * 1000)
     segment = {"provider": "acme-ai", "model_requested": "acme-chat-2"}
-    effect = Effect(onset_ms, end_ms, segment, ratios={"refusal": 0.25}, factors={"tokens_out": 0.35})
+    effect = Effect(onset_ms, end_ms, segment, ratios={"refusal": 0.40}, factors={"tokens_out": 0.35})
     truth = Truth(
         f"silent-model-change-{onset_ms}",
         "silent-model-change",

@@ -105,3 +105,12 @@ def test_the_three_questions_name_the_incident() -> None:
     assert len(asked) == 3
     tables = ("alerts", "window_summaries", "interactions")
     assert all(f"FROM {table} FINAL" in query.sql for table, query in zip(tables, asked, strict=True))
+
+
+def test_of_one_window_the_most_severe_alert_of_the_hit_segment_is_shown() -> None:
+    worst = alert(WATCHED, 21.7)
+    mild = alert(WATCHED, 21.6)
+    mild = AlertLine({**mild.alert, "severity": "warning"}, mild.key, mild.headers, mild.received_ms)
+    outcome = outcome_of(alert({}, 21.5), mild, worst)
+    assert outcome is not None
+    assert outcome.first == worst

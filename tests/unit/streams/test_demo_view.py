@@ -47,7 +47,7 @@ def model_after(windows: int, incidents: int = 0, alert: bool = False) -> DemoMo
     if alert:
         value = {"type": "tidewatch.alert.firing", "summary": "refusals are up " * 20}
         model.onset_ms = START_MS
-        model.alerts.append(AlertLine(value, "k", {}, START_MS + 27_400))
+        model.headline = AlertLine(value, "k", {}, START_MS + 27_400)
     return model
 
 

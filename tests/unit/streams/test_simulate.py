@@ -199,7 +199,7 @@ def test_an_incident_changes_only_its_segment_its_fields_and_its_time() -> None:
         if row["model_requested"] == "acme-chat-2" and onset_ms <= row["occurred_at"] < onset_ms + 60_000
     ]
     was = [row for row in before if row["model_requested"] == "acme-chat-2"]
-    assert column(hit, "refusal").mean() == pytest.approx(0.25, abs=0.03)
+    assert column(hit, "refusal").mean() == pytest.approx(0.40, abs=0.03)
     assert {row["model_served"] for row in hit} == {row["model_served"] for row in was}
     assert column(hit, "tokens_out").mean() < 0.4 * column(was, "tokens_out").mean()
 
@@ -211,8 +211,8 @@ def test_a_ramp_grows_to_full_height() -> None:
     rows = [r for r in decoded(spec, "interaction") if r["model_requested"] == "acme-chat-2"]
     early = [r for r in rows if r["occurred_at"] - START_MS < 60_000]
     late = [r for r in rows if r["occurred_at"] - START_MS >= 300_000]
-    assert column(early, "refusal").mean() == pytest.approx(0.02 + 0.23 * 0.1, abs=0.02)
-    assert column(late, "refusal").mean() == pytest.approx(0.25, abs=0.02)
+    assert column(early, "refusal").mean() == pytest.approx(0.02 + 0.38 * 0.1, abs=0.02)
+    assert column(late, "refusal").mean() == pytest.approx(0.40, abs=0.02)
 
 
 @pytest.mark.parametrize(
