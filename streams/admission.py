@@ -37,16 +37,15 @@ class Admission:
         for segment in self.state.last_seen_ms:
             self._places[segment.dimensions] = self._places.get(segment.dimensions, 0) + 1
 
-    def admit(self, block: Block, window_end_ms: int, layout: Layout) -> tuple[Block, list[SegmentKey]]:
-        """The block with refused segments folded into ``__other__``, and the segments retired by now."""
+    def admit(self, block: Block, window_end_ms: int, layout: Layout) -> Block:
+        """The block with refused segments folded into ``__other__``."""
         known = self.state.last_seen_ms
         fresh = [
             row for row, s in enumerate(block.segments) if s not in known and OVERFLOW_VALUE not in s.values
         ]
         refused: set[int] = set()
-        retired: list[SegmentKey] = []
         if fresh:
-            retired = self._retire(window_end_ms)
+            self._retire(window_end_ms)
             fresh.sort(key=lambda row: (_stable_hash(block.segments[row]), block.segments[row]))
             for row in fresh:
                 if not self._take_place(block.segments[row], window_end_ms):
@@ -55,7 +54,7 @@ class Admission:
             if segment in known:
                 known[segment] = window_end_ms
         self.state.refused += len(refused)
-        return (overflow(block, refused, layout) if refused else block), retired
+        return overflow(block, refused, layout) if refused else block
 
     def _take_place(self, segment: SegmentKey, now_ms: int) -> bool:
         places = self._places.get(segment.dimensions, 0)
@@ -66,13 +65,12 @@ class Admission:
         self.state.last_seen_ms[segment] = now_ms
         return True
 
-    def _retire(self, now_ms: int) -> list[SegmentKey]:
+    def _retire(self, now_ms: int) -> None:
         limit_ms = now_ms - int(self._params.retire_after_days * DAY_MS)
         old = sorted(segment for segment, seen in self.state.last_seen_ms.items() if seen < limit_ms)
         for segment in old:
             del self.state.last_seen_ms[segment]
             self._places[segment.dimensions] -= 1
-        return old
 
 
 def _stable_hash(segment: SegmentKey) -> int:

@@ -85,9 +85,7 @@ class Decide:
         self.windows_closed += 1
         end_ms = closed.window_start_ms + self._base_ms
         block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)
-        block, retired = self._admission.admit(block, end_ms, LAYOUT)
-        if retired:
-            self._detect.retire(retired)
+        block = self._admission.admit(block, end_ms, LAYOUT)
         window = WindowBlock(closed.window_start_ms, end_ms, block, LAYOUT)
         closing = self._detect.close(window)
         triage = self._triage.step(closing.evidence, window, SIGNALS)

@@ -1,0 +1,1 @@
+"""What several tests share: processes, brokers, configurations."""
