@@ -138,8 +138,8 @@ class Recorder:
                 None if event.index_updated_at is None else epoch_ms(event.index_updated_at)
                 for event in events
             ],
-            "tools": [event.tool_calls and [call.name for call in event.tool_calls] for event in events],
-            "attributes": [event.attributes and _as_text(event.attributes) for event in events],
+            "tools": [[call.name for call in event.tool_calls or ()] for event in events],
+            "attributes": [_as_text(event.attributes or {}) for event in events],
         }
 
     def _changes(self, records: list[Record], now_ms: int) -> Batch:
@@ -231,7 +231,7 @@ def _change_row(change: Change, record: Record) -> Row:
         change.kind,
         change.scope,
         None if change.summary is None else redact_text(change.summary),
-        change.attributes and _as_text(change.attributes),
+        _as_text(change.attributes or {}),
         record.partition,
         record.offset,
     )
