@@ -17,7 +17,7 @@ from streams.delivery import Delivery
 from streams.state import StateStore, load_key
 from streams.state_sqlite import SqliteStateStore
 from streams.state_topic import TopicStateStore
-from streams.topics import INPUTS, PARTIALS
+from streams.topics import ALERTS, ANOMALIES, DEADLETTERS, INCIDENTS, INPUTS, PARTIALS, SUMMARIES
 from streams.transport import TP, Begin
 from streams.worker import Worker
 
@@ -36,6 +36,7 @@ class DetectWorker(Worker):
     """AGGREGATE for the input partitions that the group gives us, DECIDE if the partials are among them."""
 
     role = "detect"
+    topics = (*INPUTS, PARTIALS, SUMMARIES, ANOMALIES, INCIDENTS, ALERTS, DEADLETTERS)
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -13,6 +13,7 @@ while the world changed is ever mixed in.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -29,6 +30,7 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -116,6 +118,15 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             metadata_max_age_ms=30_000,
             check_crcs=True,
         )
+
+    async def on_thread_stop(self) -> None:
+        if self._consumer is not None and self._consumer._coordinator.generation == 0:
+            # aiokafka takes generation 0 (the embedded broker's first) for none, and would not say good-bye:
+            # others would get our partitions only after the session timeout.
+            coordinator = self._consumer._coordinator
+            with contextlib.suppress(KafkaError):
+                await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))
+        await super().on_thread_stop()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._begin(assigned)

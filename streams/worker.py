@@ -33,6 +33,10 @@ STATUS_SECS = 1.0
 log = structlog.get_logger()
 
 
+class MissingTopics(Exception):
+    """A topic that the worker needs is not there; says which, and what to do next."""
+
+
 class Worker:
     """What is common to the roles; a role says which agents it has and what they drive."""
 
@@ -44,6 +48,9 @@ class Worker:
         self._failure: asyncio.Future[BaseException]
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    topics: tuple[str, ...] = ()
+    """Every topic that the role reads or writes."""
 
     async def prepare(self) -> None:
         """Before Faust starts."""
@@ -100,6 +107,7 @@ class Worker:
         guard = LoopGuard(loop)
         guard.start()
         try:
+            await self._require_topics()
             await self.prepare()
             self.app = new_app(self.config, self.role)
             self.add_agents(self.app)
@@ -122,6 +130,18 @@ class Worker:
             guard.stop()
             for task in self._tasks:
                 task.cancel()
+
+    async def _require_topics(self) -> None:
+        """Topics must be there before anybody subscribes: some brokers make them up, with other partitions."""
+        admin = await client.open_admin(self.config.kafka)
+        try:
+            present = set(await admin.list_topics())
+        finally:
+            await admin.close()
+        if missing := [name for name in self.topics if name not in present]:
+            raise MissingTopics(
+                f"no topic {', '.join(missing)} at {self.config.kafka.bootstrap}; run: tidewatch topics create"
+            )
 
     async def _end(self, starting: asyncio.Task[None]) -> int:
         failure = self._failure.result() if self._failure.done() else None
@@ -180,7 +200,7 @@ def run_worker(worker_type: type[Worker], config: Config) -> int:
     async def work() -> int:
         try:
             return await worker_type(config).run()
-        except client.BrokerUnreachable as error:
+        except (client.BrokerUnreachable, MissingTopics) as error:
             sys.stderr.write(f"tidewatch worker: {error}\n")
             return 1
 

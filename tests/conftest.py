@@ -1,0 +1,59 @@
+"""Fixtures that many tests use: brokers, embedded and real."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+from streams.broker import EmbeddedBroker
+from tests.support.brokers import Broker, delete_topics
+from tests.support.kafka import NoKafka, real_kafka
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Tests may be coroutines; each has an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.function):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(pyfuncitem.function(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@pytest.fixture
+def tansu() -> Iterator[Broker]:
+    """An embedded broker of this test's own: its log is empty."""
+    broker = EmbeddedBroker()
+    asyncio.run(broker.start())
+    try:
+        yield Broker(broker.bootstrap, real=False)
+    finally:
+        asyncio.run(broker.stop())
+
+
+@pytest.fixture(scope="session")
+def _real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    try:
+        with real_kafka(tmp_path_factory.mktemp("kafka")) as kafka:
+            yield Broker(kafka.bootstrap, real=True)
+    except NoKafka as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def kafka(_real_kafka: Broker) -> Iterator[Broker]:
+    """Apache Kafka, without topics; what a test makes is deleted after it."""
+    yield _real_kafka
+    asyncio.run(delete_topics(_real_kafka))
+
+
+@pytest.fixture(
+    params=[pytest.param("tansu", marks=pytest.mark.broker), pytest.param("kafka", marks=pytest.mark.kafka)]
+)
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each kind in turn."""
+    found: Broker = request.getfixturevalue(request.param)
+    return found
