@@ -10,14 +10,15 @@ For a series with scored panes (x, n), x transformed (``detectors.scales``), n o
   once the hours around now were seen in an earlier week, x - r(t) has its own level and spread, and these are
   used instead: same hour of week where history allows, else recent;
 * z = (x - expected) / sqrt(s2 (1/n + 1/W) + tolerance^2), W the weight behind the level;
-* serial correlation rho of z (lag 1) gives sums of z the variance (1 + rho) / (1 - rho); ``white`` is z divided by
-  its root, for detectors that sum.
+* correlation between panes (tenants come in bursts) makes sums of z wander more than independent values would: the
+  sums of batches of 32 panes have variance 32 v, v is tracked, and ``white`` = z / sqrt(max(1, v)) is for
+  detectors that sum.
 
 Learning comes after scoring. Learned deviations are clipped at ``clip_sigmas`` (Huber), so that outliers
 hardly move it. Until ``min_panes`` panes with ``min_events`` events a series is *learning* and not judged.
 
 Sources: Huber, Robust Statistics, ch. 4 (clipping); exponentially weighted moments: Finch 2009; long-run
-variance of an AR(1): Hamilton, Time Series Analysis, 7.2.
+variance by batch means: Glynn and Whitt, Estimating the asymptotic variance with batch means, 1991.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ from detectors.season import Season
 _WEIGHT_CAP: Final = 4.0
 _RATIO_FLOOR: Final = 0.02
 """Ratios nearer to 0 or 1 than this are treated as if they were at it: 0 of 10^4 says nothing about 1 of 10."""
-_MAX_RHO: Final = 0.8
+_BATCH_PANES: Final = 32
+_BATCH_GAIN: Final = 0.05
+_BATCH_PRIOR: Final = 3
+"""The prior v = 1 counts as this many batches."""
 
 
 class BaselineParams(Params):
@@ -95,7 +99,12 @@ class Baseline:
         self._recent = _levels()
         self._residual = _levels()
         self._common = Columns(
-            events=(np.int64, 0), mean_n=(np.float64, 0.0), last_z=(np.float64, 0.0), rho=(np.float64, 0.0)
+            events=(np.int64, 0),
+            mean_n=(np.float64, 0.0),
+            batch=(np.float64, 0.0),
+            batch_panes=(np.int64, 0),
+            batches=(np.int64, 0),
+            inflation=(np.float64, 1.0),
         )
         self._season = Season(signals)
         half = np.where(scales.is_rate, params.rate_half_life_panes, params.half_life_panes)
@@ -144,8 +153,7 @@ class Baseline:
     def standardise(self, index: Ints, ref: Reference, x: Floats, n: Floats) -> tuple[Floats, Floats]:
         """(z, white) of new values; meaningful where the series is ready."""
         z = (x - ref.expected) / np.sqrt(self.variance(index, ref, n))
-        rho = np.clip(self._common["rho"][index], 0.0, _MAX_RHO)
-        return z, z * np.sqrt((1.0 - rho) / (1.0 + rho))
+        return z, z / np.sqrt(np.maximum(1.0, self._common["inflation"][index]))
 
     def learn(self, index: Ints, ref: Reference, x: Floats, n: Floats, z: Floats, now_ms: int) -> None:
         """Take in new values of series that are neither frozen nor under suspicion."""
@@ -167,13 +175,21 @@ class Baseline:
         if known.any():
             self._step(self._residual, index[known], (taken - ref.season)[known], weight[known], alpha[known])
         self._season.learn(index, taken, weight, now_ms)
-        clipped = np.clip(z, -self.params.clip_sigmas, self.params.clip_sigmas) * ref.ready
-        rho = common["rho"][index]
-        step = np.where(ref.ready, np.maximum(alpha, 0.01), 0.0)
-        common["rho"][index] = rho + step * (clipped * common["last_z"][index] - rho)
-        common["last_z"][index] = clipped
+        self._add_to_batches(index[ref.ready], z[ref.ready])
         common["mean_n"][index] = mean_n
         common["events"][index] += n.astype(np.int64)
+
+    def _add_to_batches(self, index: Ints, z: Floats) -> None:
+        common = self._common
+        common["batch"][index] += np.clip(z, -self.params.clip_sigmas, self.params.clip_sigmas)
+        common["batch_panes"][index] += 1
+        full = index[common["batch_panes"][index] >= _BATCH_PANES]
+        gain = np.maximum(1.0 / (common["batches"][full] + 1 + _BATCH_PRIOR), _BATCH_GAIN)
+        inflation = common["inflation"][full]
+        common["inflation"][full] = inflation + gain * (common["batch"][full] ** 2 / _BATCH_PANES - inflation)
+        common["batches"][full] += 1
+        common["batch"][full] = 0.0
+        common["batch_panes"][full] = 0
 
     @staticmethod
     def _step(level: Columns, index: Ints, x: Floats, weight: Floats, alpha: Floats) -> None:
