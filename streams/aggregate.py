@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from detectors.records import stable_id
-from streams.columns import COLUMNS
+from streams.columns import FIELDS
 from streams.config import Config
 from streams.contents import ChangeContent, Content, SketchContent
 from streams.deadletters import dead_letter, encode_dead_letter
@@ -32,7 +32,6 @@ _LOG_APPEND_TIME: Final = 1
 _OCCURRED_AT: Final = attrgetter("occurred_at")
 _OFFSET: Final = attrgetter("offset")
 _TIMESTAMP: Final = attrgetter("timestamp")
-_VALUE: Final = attrgetter("value")
 
 
 class AggregateStep(NamedTuple):
@@ -126,9 +125,8 @@ class Aggregate:
             appended_ms = np.fromiter(map(_TIMESTAMP, records), np.int64, count)
             np.minimum(event_ms, appended_ms, out=event_ms)
         offsets = np.fromiter(map(_OFFSET, records), np.int64, count)
-        size_bytes = sum(map(len, map(_VALUE, records)))
         ids = list(map(_IDENTITY[self._stream], events))
-        counts = self._windows.add(events, ids, event_ms, offsets, size_bytes)
+        counts = self._windows.add(events, ids, event_ms, offsets)
         self._late += counts.late
         self._duplicates += counts.duplicates
 
@@ -180,7 +178,7 @@ def _content_of(stream: Stream, config: Config) -> Callable[[], Content]:
     segmenter = Segmenter(config.segments.by)
     limits = config.limits
     return lambda: SketchContent(
-        segmenter, COLUMNS[stream], LAYOUT, limits.window_segments, limits.partial_bytes
+        FIELDS[stream], segmenter, LAYOUT, limits.window_segments, limits.partial_bytes
     )
 
 

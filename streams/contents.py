@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from detectors.sketches.block import Block, empty_block, merge, split
-from detectors.sketches.build import MAX_ROWS, Columns, build
+from detectors.sketches.block import empty_block, merge, split
+from detectors.sketches.build import build
 from detectors.sketches.layout import Layout
+from streams.columns import Fields, Gatherer
 from streams.events import Change
 from streams.partials import Notices, Partial
 from streams.segments import Segmenter, cap_segments
 
+COMPACT_RECORDS: Final = 32_768
+"""Records that an open window keeps as columns before they are summed; twice that is at most MAX_ROWS."""
 MAX_CHANGES: Final = 1000
 """Changes kept for one window; more than that in one window is not information."""
 
@@ -31,33 +34,32 @@ class SketchContent:
     """Interactions or feedback as mergeable sketches per segment."""
 
     def __init__(
-        self,
-        segmenter: Segmenter,
-        to_columns: Callable[[Sequence[Any]], Columns],
-        layout: Layout,
-        max_segments: int,
-        max_piece_bytes: int,
+        self, fields: Fields, segmenter: Segmenter, layout: Layout, max_segments: int, max_piece_bytes: int
     ) -> None:
-        self._segmenter = segmenter
-        self._to_columns = to_columns
+        self._gatherer = Gatherer(fields, segmenter)
         self._layout = layout
         self._max_segments = max_segments
         self._max_piece_bytes = max_piece_bytes
-        self.block: Block = empty_block(layout)
+        self._block = empty_block(layout)
 
     def add(self, records: Sequence[Any]) -> None:
-        for lo in range(0, len(records), MAX_ROWS):
-            part = records[lo : lo + MAX_ROWS]
-            block = build(self._to_columns(part), self._segmenter(part), self._layout)
-            self.block = cap_segments(
-                merge([self.block, block], self._layout), self._layout, self._max_segments
-            )
+        for lo in range(0, len(records), COMPACT_RECORDS):
+            self._gatherer.add(records[lo : lo + COMPACT_RECORDS])
+            if len(self._gatherer) >= COMPACT_RECORDS:
+                self._sum()
 
     def pieces(self, source: str, attempt: str, window_start_ms: int) -> list[Partial | Notices]:
+        self._sum()
         return [
             Partial(source, attempt, window_start_ms, piece)
-            for piece in split(self.block, self._layout, self._max_piece_bytes)
+            for piece in split(self._block, self._layout, self._max_piece_bytes)
         ]
+
+    def _sum(self) -> None:
+        if len(self._gatherer):
+            block = build(*self._gatherer.take(), self._layout)
+            merged = merge([self._block, block], self._layout)
+            self._block = cap_segments(merged, self._layout, self._max_segments)
 
 
 class ChangeContent:

@@ -249,10 +249,14 @@ def occurred_at_ms(record: Event) -> int:
 
 
 def is_error(interaction: Interaction) -> bool:
+    """Whether the interaction failed; see ``is_failure``."""
+    return is_failure(interaction.status, interaction.error_type)
+
+
+def is_failure(status: int | str | None, error_type: str | None) -> bool:
     """``error_type`` is set, or ``status`` is error, failed, timeout or an HTTP status from 400 on."""
-    if interaction.error_type:
+    if error_type:
         return True
-    status = interaction.status
     if status is None:
         return False
     if isinstance(status, int):

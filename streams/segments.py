@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -24,37 +23,71 @@ def field_of(dimension: str) -> str:
     return _SHORT_NAMES.get(dimension, dimension)
 
 
-def intern(values: Sequence[str | None]) -> tuple[NDArray[np.int32], list[str]]:
-    """A code per value, 0 for None, and the label of code i + 1."""
-    labels = list(dict.fromkeys(chain((None,), values)))
-    code_of = {label: code for code, label in enumerate(labels)}
-    codes = np.fromiter(map(code_of.__getitem__, values), np.int32, len(values))
-    return codes, labels[1:]  # type: ignore[return-value]  # only the first is None
+class Interner(dict[str | None, int]):
+    """A code per distinct label, in order of appearance; None (unknown) is 0."""
+
+    def __init__(self) -> None:
+        super().__init__({None: 0})
+
+    def __missing__(self, label: str) -> int:
+        code = self[label] = len(self)
+        return code
+
+    def codes(self, labels: Iterable[str | None], count: int) -> NDArray[np.int32]:
+        return np.fromiter(map(self.__getitem__, labels), np.int32, count)
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of code i + 1."""
+        return [label for label in self if label is not None]
 
 
 class Segmenter:
     """Assigns records to the segments of every configured segmentation, and to the whole fleet."""
 
     def __init__(self, by: Sequence[tuple[str, ...]]) -> None:
-        self._by = tuple(by)
-        self.dimensions = tuple(sorted({dimension for names in by for dimension in names}))
+        self.by = tuple(by)
+        dimensions = sorted({dimension for names in by for dimension in names})
+        self.readers = {dimension: _reader(dimension) for dimension in dimensions}
 
-    def __call__(self, records: Sequence[Any]) -> list[Segmentation]:
-        fleet = Segmentation(np.ones(len(records), np.int32), [FLEET])
-        codes = {dimension: intern(_values(records, dimension)) for dimension in self.dimensions}
-        return [fleet, *(_combine(names, [codes[name] for name in names]) for names in self._by)]
-
-
-def _values(records: Sequence[Any], dimension: str) -> list[str | None]:
-    if dimension.startswith("attributes."):
-        name = dimension.removeprefix("attributes.")
-        return [_attribute(record, name) for record in records]
-    return list(map(attrgetter(field_of(dimension)), records))
+    def gather(self) -> Dimensions:
+        return Dimensions(self)
 
 
-def _attribute(record: Any, name: str) -> str | None:
-    value = (getattr(record, "attributes", None) or {}).get(name)
-    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+class Dimensions:
+    """The dimensions of records, gathered as codes."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._by = segmenter.by
+        self._readers = segmenter.readers
+        self._interners = {dimension: Interner() for dimension in segmenter.readers}
+        self._codes: dict[str, list[NDArray[np.int32]]] = {dimension: [] for dimension in segmenter.readers}
+
+    def add(self, records: Sequence[Any]) -> None:
+        for dimension, read in self._readers.items():
+            codes = self._interners[dimension].codes(map(read, records), len(records))
+            self._codes[dimension].append(codes)
+
+    def segmentations(self, count: int) -> list[Segmentation]:
+        """The segment of each of the ``count`` records in every segmentation, the whole fleet first."""
+        parts = {
+            dimension: (np.concatenate(self._codes[dimension]), interner.labels)
+            for dimension, interner in self._interners.items()
+        }
+        fleet = Segmentation(np.ones(count, np.int32), [FLEET])
+        return [fleet, *(_combine(names, [parts[name] for name in names]) for names in self._by)]
+
+
+def _reader(dimension: str) -> Callable[[Any], str | None]:
+    if not dimension.startswith("attributes."):
+        return attrgetter(field_of(dimension))
+    name = dimension.removeprefix("attributes.")
+
+    def read(record: Any) -> str | None:
+        value = (record.attributes or {}).get(name)
+        return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+    return read
 
 
 def _combine(names: tuple[str, ...], parts: list[tuple[NDArray[np.int32], list[str]]]) -> Segmentation:

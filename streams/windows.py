@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.contents import Content
-
-COMPACT_RECORDS: Final = 32768
-"""Records that an open window keeps before they are added to its content."""
-COMPACT_BYTES: Final = 64 * 2**20
-"""The same in bytes of input, over all open windows of a source."""
 
 
 class Sealed(NamedTuple):
@@ -24,18 +19,12 @@ class Sealed(NamedTuple):
 
 
 class _OpenWindow:
-    __slots__ = ("content", "first_offset", "ids", "pending")
+    __slots__ = ("content", "first_offset", "ids")
 
     def __init__(self, first_offset: int, content: Content) -> None:
         self.first_offset = first_offset
         self.ids: set[str] = set()
-        self.pending: list[Any] = []
         self.content = content
-
-    def compact(self) -> None:
-        if self.pending:
-            self.content.add(self.pending)
-            self.pending = []
 
 
 class Counts(NamedTuple):
@@ -68,7 +57,6 @@ class Windows:
         self._max_open = max_open
         self._keep_late = keep_late
         self._open: dict[int, _OpenWindow] = {}
-        self._pending_bytes = 0
         self.max_event_ms: int | None = None
         self.sealed_until_ms: int | None = None
 
@@ -90,9 +78,8 @@ class Windows:
         ids: Sequence[str],
         event_ms: NDArray[np.int64],
         offsets: NDArray[np.int64],
-        size_bytes: int,
     ) -> Counts:
-        """Add records in the order of their offsets; all four sequences run in parallel."""
+        """Add records in the order of their offsets; all four run in parallel."""
         if not len(records):
             return Counts()
         starts = event_ms - event_ms % self._base_ms
@@ -103,11 +90,6 @@ class Windows:
             at = np.flatnonzero((starts == start) & ~late)
             duplicates += self._join(start, records, ids, offsets, at)
         self.advance(int(event_ms.max()))
-        self._pending_bytes += size_bytes
-        if self._pending_bytes > COMPACT_BYTES:
-            for window in self._open.values():
-                window.compact()
-            self._pending_bytes = 0
         return Counts(late_count, duplicates)
 
     def advance(self, event_ms: int) -> None:
@@ -126,7 +108,7 @@ class Windows:
             return []
         self.sealed_until_ms = aligned
         return [
-            Sealed(start, self._close(start))
+            Sealed(start, self._open.pop(start).content)
             for start in sorted(self._open)
             if start + self._base_ms <= aligned
         ]
@@ -167,24 +149,21 @@ class Windows:
         everything = len(at) == len(records)
         chosen = list(ids) if everything else [ids[i] for i in at]
         members = list(records) if everything else [records[i] for i in at]
-        duplicates = 0
-        if len(set(chosen)) < len(chosen) or not window.ids.isdisjoint(chosen):
-            fresh: dict[str, Any] = {}
-            for event_id, record in zip(chosen, members, strict=True):
-                if event_id not in window.ids and event_id not in fresh:
-                    fresh[event_id] = record
-            duplicates = len(chosen) - len(fresh)
-            chosen, members = list(fresh), list(fresh.values())
-        window.ids.update(chosen)
-        for lo in range(0, len(members), COMPACT_RECORDS):
-            window.pending += members[lo : lo + COMPACT_RECORDS]
-            if len(window.pending) >= COMPACT_RECORDS:
-                window.compact()
-        return duplicates
+        fresh = _first_of_each(window.ids, chosen, members)
+        window.content.add(fresh)
+        return len(members) - len(fresh)
 
-    def _close(self, start: int) -> Content:
-        window = self._open.pop(start)
-        window.compact()
-        if not self._open:
-            self._pending_bytes = 0
-        return window.content
+
+def _first_of_each(seen: set[str], ids: list[str], records: list[Any]) -> list[Any]:
+    """The records whose id is new, the first of each; their ids are added to ``seen``."""
+    if not seen.isdisjoint(ids):
+        new = [at for at, event_id in enumerate(ids) if event_id not in seen]
+        ids, records = [ids[at] for at in new], [records[at] for at in new]
+    before = len(seen)
+    seen.update(ids)
+    if len(seen) == before + len(ids):
+        return records
+    first: dict[str, Any] = {}
+    for event_id, record in zip(ids, records, strict=True):
+        first.setdefault(event_id, record)
+    return list(first.values())

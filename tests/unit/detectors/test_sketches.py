@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.records import FLEET, SegmentKey
-from detectors.sketches.block import Block, decode, encode, merge, select, split
+from detectors.sketches.block import Block, decode, encode, merge, split
 from detectors.sketches.buckets import RELATIVE_ERROR, SMALLEST, ZERO_BUCKET, bucket_of, quantile, value_of
 from detectors.sketches.build import Columns, Segmentation, build
 from detectors.sketches.window import Measures, WindowBlock, read_signals
-from streams.segments import cap_segments, intern
+from streams.segments import Interner, cap_segments
 from streams.signals import LAYOUT
 
 POSITIVE = st.floats(min_value=SMALLEST, max_value=8e7, allow_nan=False)
@@ -23,23 +23,25 @@ POSITIVE = st.floats(min_value=SMALLEST, max_value=8e7, allow_nan=False)
 def block_of(rows: list[tuple[str, float | None, bool | None, str | None, str]]) -> Block:
     """Rows of (tenant, duration_ms, refusal, finish_reason, event_id) as a block of fleet and tenants."""
     tenants, durations, refusals, reasons, ids = zip(*rows, strict=True) if rows else ((),) * 5
-    codes, labels = intern(tenants)
-    reason_codes, reason_labels = intern(reasons)
+    tenant, reason = Interner(), Interner()
+    codes, reason_codes = tenant.codes(tenants, len(rows)), reason.codes(reasons, len(rows))
     columns = Columns(
         ids,
         True,
         {"refusal": np.array(refusals, np.float64)},
         {"duration_ms": np.array(durations, np.float64)},
-        {"finish_reason": (reason_codes, reason_labels)} if reason_labels else {},
+        {"finish_reason": (reason_codes, reason.labels)} if reason.labels else {},
     )
     segmentations = [
         Segmentation(np.ones(len(rows), np.int32), [FLEET] if rows else []),
-        Segmentation(codes, [SegmentKey(("tenant",), (label,)) for label in labels]),
+        Segmentation(codes, [SegmentKey(("tenant",), (label,)) for label in tenant.labels]),
     ]
     return build(columns, segmentations, LAYOUT)
 
 
-def rows(max_size: int = 40) -> st.SearchStrategy[list[tuple[str, float | None, bool | None, str | None, str]]]:
+def rows(
+    max_size: int = 40,
+) -> st.SearchStrategy[list[tuple[str, float | None, bool | None, str | None, str]]]:
     row = st.tuples(
         st.sampled_from("abcdef"),
         st.none() | POSITIVE,
