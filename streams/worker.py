@@ -28,7 +28,7 @@ from streams.watchdog import LoopGuard, Watchdog
 FINISH_SECS = 6.0
 """For what is in hand when asked to stop; with leaving the group the process is gone within ten seconds."""
 LEAVE_SECS = 3.0
-STATUS_SECS = 1.0
+STATUS_SECS = 0.5
 
 log = structlog.get_logger()
 
@@ -71,6 +71,13 @@ class Worker:
         """Partition -> next offset to be worked on; None: not begun."""
         return {}
 
+    def ready(self) -> bool:
+        """Whether the group has given us what there is to do, and we have begun."""
+        progress = self.progress()
+        return (
+            bool(self.app.chunk_consumer.fetches) and self.app.chunk_consumer.assignment() == progress.keys()
+        )
+
     def status(self) -> dict[str, Any]:
         """For views."""
         return {}
@@ -84,7 +91,10 @@ class Worker:
         if not self._failure.done():
             self._failure.set_result(error)
 
-    def background(self, work: Coroutine[Any, Any, None]) -> None:
+    async def close(self) -> None:
+        """Release what ``prepare`` opened."""
+
+    def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` until the worker ends; its failure is the worker's."""
 
         async def guarded() -> None:
@@ -93,7 +103,9 @@ class Worker:
             except Exception as error:
                 self.fail(error)
 
-        self._tasks.append(asyncio.create_task(guarded()))
+        task = asyncio.create_task(guarded())
+        self._tasks.append(task)
+        return task
 
     def request_stop(self) -> None:
         self._stop.set()
@@ -155,6 +167,8 @@ class Worker:
                 await asyncio.wait_for(self.finish(), FINISH_SECS)
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.app.stop(), LEAVE_SECS)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.close(), LEAVE_SECS)
         self._status_path().unlink(missing_ok=True)
         return 0 if failure is None else 1
 
@@ -172,7 +186,12 @@ class Worker:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             lag = await self._lag()
-            status = {"role": self.role, "pid": os.getpid(), "lag": lag} | self.status()
+            status = {
+                "role": self.role,
+                "pid": os.getpid(),
+                "ready": self.ready(),
+                "lag": lag,
+            } | self.status()
             draft = path.with_suffix(".new")
             draft.write_bytes(orjson.dumps(status))
             draft.replace(path)
