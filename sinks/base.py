@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -23,7 +23,8 @@ class Batch:
 
     table: str
     columns: tuple[str, ...]
-    data: tuple[Sequence[Any], ...]
+    data: tuple[Sequence[Any], ...] = field(repr=False)
+    """Not shown by ``repr``: rows may hold what must not reach a log."""
 
     def __post_init__(self) -> None:
         if len(self.columns) != len(self.data):

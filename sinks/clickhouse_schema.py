@@ -43,7 +43,10 @@ def create_missing(client: Any, database: str) -> None:
                 )
     if META_TABLE not in found:
         client.command(create_meta(database))
-        client.insert(META_TABLE, [[_VERSION, str(SCHEMA_VERSION)]], ["name", "value"], database=database)
+        client.command(
+            f"INSERT INTO `{database}`.`{META_TABLE}` SELECT {{name:String}}, {{value:String}}",
+            parameters={"name": _VERSION, "value": str(SCHEMA_VERSION)},
+        )
 
 
 def _refuse_newer(client: Any, database: str) -> None:

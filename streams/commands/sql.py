@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streams.config import Config, ConfigError, load_config
+from streams.commands.common import config_option, fail, load_or_exit
+from streams.config import Config
 
 Format = Literal["table", "json", "csv"]
 
@@ -36,7 +37,7 @@ class Answer(NamedTuple):
 
 @click.command(name="sql", epilog=EXAMPLES)
 @click.argument("query")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file.")
+@config_option
 @click.option(
     "--format",
     "form",
@@ -52,11 +53,7 @@ def command(query: str, config_path: Path | None, form: Format | None, as_json: 
     """
     if query == "-":
         query = click.get_text_stream("stdin").read()
-    try:
-        config = load_config(config_path)
-    except ConfigError as error:
-        click.echo(error, err=True)
-        sys.exit(2)
+    config = load_or_exit(config_path)
     answer = _parse(_run(config, query))
     chosen: Format = "json" if as_json else form or ("table" if sys.stdout.isatty() else "csv")
     {"table": _print_table, "json": _print_json, "csv": _print_csv}[chosen](answer)
@@ -100,8 +97,7 @@ def _run(config: Config, query: str) -> bytes:
 
 
 def _fail(message: str) -> NoReturn:
-    click.echo(f"tidewatch sql: {_visible(message)}", err=True)
-    sys.exit(1)
+    fail(_visible(message))
 
 
 def _parse(body: bytes) -> Answer:
