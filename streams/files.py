@@ -32,6 +32,7 @@ STDIN: Final = Path("-")
 _BLOCK_BYTES: Final = 1 << 20
 _COMPRESSED_BLOCK_BYTES: Final = 1 << 16
 _PARQUET_ROWS: Final = 1_000
+MAX_TEXT_LINE_BYTES: Final = 1 << 24
 _ZSTD, _GZIP, _PARQUET = b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"PAR1"
 _ZSTD_MAX_WINDOW_BYTES: Final = 1 << 27
 
@@ -127,8 +128,14 @@ def read_lines(path: Path) -> Iterator[Line]:
                 yield Line(number, data, _position(raw, path))
 
 
-def _lines(reader: BinaryIO, path: Path) -> Iterator[bytes]:
-    limit = MAX_RECORD_BYTES + 1
+def read_text(path: Path) -> Iterator[Line]:
+    """Every line of a text file with its line end, as parsers of multi-line cells need it."""
+    with _opened(path) as (raw, reader):
+        for number, data in enumerate(_lines(reader, path, MAX_TEXT_LINE_BYTES), start=1):
+            yield Line(number, data + b"\n", _position(raw, path))
+
+
+def _lines(reader: BinaryIO, path: Path, limit: int = MAX_RECORD_BYTES + 1) -> Iterator[bytes]:
     rest = b""
     while block := _read(reader, path):
         lines = (rest + block).split(b"\n")
