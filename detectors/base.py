@@ -33,7 +33,8 @@ class Hits(NamedTuple):
     """What a detector says about the series it was just given; arrays are aligned with its input.
 
     ``up`` and ``down`` are its statistic for a rise and for a fall; the series fires on the sides where
-    ``fired_up`` or ``fired_down`` is true. ``threshold`` is what the statistic had to exceed.
+    ``fired_up`` or ``fired_down`` is true. ``threshold`` is what the statistic had to exceed. A detector that
+    estimates the change itself gives ``since`` (how many values ago) and ``level`` (mean of ``white`` since then).
     """
 
     up: Floats
@@ -41,6 +42,8 @@ class Hits(NamedTuple):
     fired_up: Bools
     fired_down: Bools
     threshold: Floats
+    since: Ints | None = None
+    level: Floats | None = None
 
 
 class Verdict(NamedTuple):

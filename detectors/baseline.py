@@ -179,6 +179,11 @@ class Baseline:
         common["mean_n"][index] = mean_n
         common["events"][index] += n.astype(np.int64)
 
+    def learn_season(self, index: Ints, x: Floats, n: Floats, now_ms: int) -> None:
+        """Take values into the shape of the week only, unclipped."""
+        if len(index):
+            self._season.learn(index, x, np.minimum(n, _WEIGHT_CAP * self._common["mean_n"][index]), now_ms)
+
     def _add_to_batches(self, index: Ints, z: Floats) -> None:
         common = self._common
         common["batch"][index] += np.clip(z, -self.params.clip_sigmas, self.params.clip_sigmas)

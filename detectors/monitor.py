@@ -7,13 +7,14 @@ beside it on exact measures. State is arrays with one entry per series: row of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Bank, Bools, Columns, Floats, Ints, Params, State, Verdict
+from detectors.base import Bank, Bools, Columns, Detector, Floats, Hits, Ints, Params, State, Verdict
 from detectors.baseline import Baseline, BaselineParams, Reference
 from detectors.incidents.severity import Effect, severity_of
 from detectors.panes import Completed, Panes, PanesParams
@@ -22,7 +23,7 @@ from detectors.registry import DetectorsParams, make
 from detectors.rows import Rows
 from detectors.rules.absolute import Rule
 from detectors.rules.book import RuleBook
-from detectors.runs import Runs, RunsParams
+from detectors.runs import Run, Runs, RunsParams
 from detectors.scales import Scales
 from detectors.sketches.window import WindowBlock
 
@@ -82,6 +83,18 @@ class _Scored(NamedTuple):
     white: Floats
 
 
+class Look(NamedTuple):
+    """One series on which one detector fired."""
+
+    detector: Detector
+    hits: Hits
+    hit: int
+    """Position in the detector's input."""
+    at: int
+    """Position among the scored panes."""
+    up: bool
+
+
 class Detect:
     """The monitors of one fleet."""
 
@@ -102,6 +115,7 @@ class Detect:
         self._status = Columns(
             frozen=(np.int8, 0),
             side=(np.int8, 0),
+            severity=(np.int8, 0),
             level=(np.float64, 0.0),
             shift=(np.float64, 0.0),
             back=(np.int64, 0),
@@ -124,6 +138,12 @@ class Detect:
         evidence = self._detect(scored, block) + self._levels(scored, block)
         keep = ~suspected & (self._status["frozen"][done.series] == 0)
         self._learn(scored, keep, block.window_end_ms)
+        # What only informs is often an hour not seen before: the week learns it, or it would come back every week.
+        trifle = (self._status["frozen"][done.series] > 0) & (
+            self._status["severity"][done.series] == Severity.INFO
+        )
+        at = np.flatnonzero(trifle)
+        self._baseline.learn_season(done.series[at], scored.x[at], done.n[at], block.window_end_ms)
         order = {name: at for at, name in enumerate((*(d.name for d in self._detectors), LEVEL))}
         evidence.sort(key=lambda e: (e.segment, self._column[e.signal], order[e.detector]))
         evidence += self._book.step(block)
@@ -143,6 +163,7 @@ class Detect:
             self._status["frozen"][index] = action == "freeze"
             if action == "freeze":
                 continue
+            self._status["severity"][index] = 0
             self._runs.reset(index)
             for said in self._said:
                 said.reset(index)
@@ -188,49 +209,77 @@ class Detect:
             hits = detector.update(index[at], scored.z[at], scored.white[at], ~frozen[at])
             for hit in np.flatnonzero(hits.fired_up | hits.fired_down).tolist():
                 up = bool(hits.fired_up[hit])
-                statistic = float((hits.up if up else hits.down)[hit])
-                found = self._evidence(
-                    detector.name,
-                    detector.family,
-                    statistic,
-                    float(hits.threshold[hit]),
-                    scored,
-                    int(at[hit]),
-                    up,
-                    block,
-                )
+                look = Look(detector, hits, hit, int(at[hit]), up)
+                found = self._evidence(look, scored, block)
                 if found is not None and self._is_news(said, int(index[at[hit]]), found):
                     evidence.append(found)
         return evidence
 
-    def _evidence(
-        self, name: str, family: str, statistic: float, threshold: float, scored: _Scored, at: int, up: bool,
-        block: WindowBlock,
-    ) -> Evidence | None:  # fmt: skip
+    def _evidence(self, look: Look, scored: _Scored, block: WindowBlock) -> Evidence | None:
+        at, up = look.at, look.up
         series = int(scored.panes.series[at])
         row, column = divmod(series, len(self._signals))
         signal, segment = self._signals[column], self._rows.segment(row)
         if signal.worse not in ("both", "up" if up else "down"):
             return None
-        run = self._runs.of(series, up=up)
+        run = self._run(look, scored, block.window_end_ms)
+        if look.detector.family == "drift" and run.strength < self.params.runs.suspect:
+            return None  # it moved, but back towards what the baseline expects
         expected, lower, upper = self._band(scored, at, run.n)
-        columns = np.array([column])
-        ends = self._scales.forward(columns, np.array([run.mean_value]))[0], scored.ref.expected[at]
+        observed = self._scales.forward(np.array([column]), np.array([run.mean_value]))
         effect = Effect(
-            run.mean_value, expected, abs(float(ends[0] - ends[1])), run.events,
-            block.window_end_ms - run.start_ms, block.window_end_ms - self._rows.born_ms(row),
-        )  # fmt: skip
+            observed=run.mean_value,
+            expected=expected,
+            distance=abs(float(observed[0] - scored.ref.expected[at])),
+            events=run.events,
+            span_ms=block.window_end_ms - run.start_ms,
+            segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
+        )
         severity = severity_of(signal, self._scales.rows[column], segment, effect)
         self._status["side"][series] = 1 if up else -1
+        self._status["severity"][series] = max(int(severity), int(self._status["severity"][series]))
         if not self._status["frozen"][series]:
             self._status["shift"][series] = min(abs(run.mean_z), 8.0)
             self._status["level"][series] = min(abs(run.mean_z), 8.0)
+        statistic = look.hits.up if up else look.hits.down
         return Evidence(
-            detector=name, family="drift" if family == "drift" else "outlier", segment=segment, signal=signal.name,
-            window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms, severity=severity,
-            statistic=statistic, threshold=threshold, observed=run.mean_value, expected=expected,
-            lower=lower, upper=upper, n=run.events, started_at_ms=run.start_ms,
-        )  # fmt: skip
+            detector=look.detector.name,
+            family=look.detector.family,
+            segment=segment,
+            signal=signal.name,
+            window_start_ms=block.window_start_ms,
+            window_end_ms=block.window_end_ms,
+            severity=severity,
+            statistic=float(statistic[look.hit]),
+            threshold=float(look.hits.threshold[look.hit]),
+            observed=run.mean_value,
+            expected=expected,
+            lower=lower,
+            upper=upper,
+            n=run.events,
+            started_at_ms=run.start_ms,
+        )
+
+    def _run(self, look: Look, scored: _Scored, end_ms: int) -> Run:
+        """Since when and how far: the CUSUM's run, or the detector's own estimate where that reaches much farther.
+
+        Small long shifts often return the CUSUM to 0, so that its run is only the last moment of them.
+        """
+        at = look.at
+        series = int(scored.panes.series[at])
+        run = self._runs.of(series, up=look.up)
+        since = 0 if look.hits.since is None else int(look.hits.since[look.hit])
+        if look.hits.level is None or since <= 2 * run.panes:
+            return run
+        n = float(scored.panes.n[at])
+        ref, index = scored.ref.take(np.array([at])), scored.panes.series[at : at + 1]
+        inflation = float(scored.z[at] / scored.white[at]) if scored.white[at] else 1.0
+        z = float(look.hits.level[look.hit]) * inflation
+        x = ref.expected + z * np.sqrt(self._baseline.variance(index, ref, np.array([n])))
+        value = float(self._scales.inverse(index % len(self._signals), x)[0])
+        events = int(scored.panes.events[at]) * since
+        start_ms = end_ms - since * (end_ms - int(scored.panes.start_ms[at]))
+        return Run(start_ms, since, n * since, events, value, z, math.inf)
 
     def _band(self, scored: _Scored, at: int, n: float) -> tuple[float, float, float]:
         """Expected value of ``n`` observations and where it normally stays, in the signal's unit."""

@@ -45,6 +45,8 @@ class Run(NamedTuple):
     mean_value: float
     """In the signal's unit."""
     mean_z: float
+    strength: float
+    """g: at least ``RunsParams.suspect`` when the run is worth suspicion."""
 
 
 class Runs:
@@ -103,6 +105,7 @@ class Runs:
             int(s[f"{side}_events"][series]),
             float(s[f"{side}_value"][series]) / n,
             float(s[f"{side}_z"][series]) / panes,
+            float(s[f"{side}_g"][series]),
         )
 
     def to_state(self) -> State:

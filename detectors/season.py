@@ -1,6 +1,6 @@
 """The shape of the week: for every series the mean of each of the 168 hours of the week, over past weeks.
 
-Segments get their table after a day, so that short-lived ones cost nothing. Within an hour values gather; when
+Segments get their table after an hour, so that fleeting ones cost nothing. Within an hour values gather; when
 the hour ends, its mean joins the slot (weight 1/weeks, at least 1/4, so that four weeks or more fade). The value
 at a time is interpolated between the middles of the two nearest hours, and known only when both are.
 """
@@ -16,7 +16,7 @@ from detectors.base import Columns, Floats, Ints, State
 
 HOUR_MS: Final = 3_600_000
 SLOTS: Final = 168
-_MIN_AGE_HOURS: Final = 24
+_MIN_AGE_HOURS: Final = 1
 _MIN_GAIN: Final = 0.25
 
 

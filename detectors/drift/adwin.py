@@ -65,41 +65,44 @@ class Adwin:
     def update(self, index: Ints, z: Floats, white: Floats, learn: Bools) -> Hits:
         clip = self.params.clip_sigmas
         unit = np.clip(white, -clip, clip) / (2.0 * clip) + 0.5
-        shift, bound = np.zeros(len(index)), np.full(len(index), np.inf)
+        level, bound = np.zeros(len(index)), np.full(len(index), np.inf)
+        since = np.zeros(len(index), np.int64)
         for at, (series, x) in enumerate(zip(index.tolist(), unit.tolist(), strict=True)):
             found = self._one(series, x)
             if found is not None:
-                shift[at], bound[at] = found
-        shift *= 2.0 * clip
-        bound *= 2.0 * clip
-        fired = np.isfinite(bound)
-        return Hits(shift, -shift, fired & (shift > 0), fired & (shift < 0), bound)
+                since[at], level[at] = found
+                bound[at] = self._bound(found[0])
+        level = np.where(since > 0, (level - 0.5) * 2.0 * clip, 0.0)
+        fired = since > 0
+        return Hits(level, -level, fired & (level > 0), fired & (level < 0), bound, since, level)
 
-    def _one(self, series: int, x: float) -> tuple[float, float] | None:
-        """(shift of the mean, bound it exceeded) in units of [0, 1] when a cut is found."""
+    def _one(self, series: int, x: float) -> tuple[int, float] | None:
+        """(width, mean in [0, 1]) of the window that is left, when a cut is found and leads away from normal."""
         adwin = self._of.get(series)
         if adwin is None:
             adwin = self._of[series] = self._new()
         try:
+            total, width = adwin.total + x, adwin.width + 1
             adwin.update(x)
             if not adwin.drift_detected:
                 return None
-            total, width = adwin.total, adwin.width
+            new_total, new_width = adwin.total, int(adwin.width)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # a Rust panic is not an Exception; what it leaves behind is not trusted
             del self._of[series]
             return None
         del self._of[series]
-        return self._size_of(total, width)
+        if not 0 < new_width < width:
+            return None
+        new, old = new_total / new_width, (total - new_total) / (width - new_width)
+        # A cut also shows that an unusual time is over; that is no news.
+        return (new_width, new) if (new - 0.5) * (new - old) > 0 else None
 
-    def _size_of(self, total: float, width: float) -> tuple[float, float]:
-        """The window that is left has the new mean; before the change the standardised mean was near 0."""
-        n = max(width, 1.0)
-        shift = total / n - 0.5
-        term = math.log(2.0 * math.log(max(n, 3.0) * 2.0) / self.params.delta)
-        variance = (1.0 / (2.0 * self.params.clip_sigmas)) ** 2
-        return shift, min(math.sqrt(2.0 / n * variance * term) + 2.0 / (3.0 * n) * term, abs(shift))
+    def _bound(self, n: int) -> float:
+        """eps in sigmas for a new part of n values against a long old one with unit variance."""
+        term = math.log(2.0 * math.log(2.0 * max(n, 2)) / self.params.delta)
+        return math.sqrt(2.0 / n * term) + 2.0 / (3.0 * n) * term * 2.0 * self.params.clip_sigmas
 
     def _new(self) -> Any:
         p = self.params

@@ -27,6 +27,7 @@ class SegmentPanes:
         """(pane number, measures), ascending; the last one may be open."""
         self._day: tuple[int, Measures] | None = None
         self._tails: dict[int, tuple[int, Measures | None]] = {}
+        self._spans: dict[int, tuple[int, Measures | None]] = {}
 
     @property
     def empty(self) -> bool:
@@ -53,6 +54,12 @@ class SegmentPanes:
 
     def over(self, end_ms: int, span_ms: int) -> Measures | None:
         """The measures of the panes that lie in the span ending at ``end_ms``, the open one included."""
+        known = self._spans.get(span_ms)
+        if known is None or known[0] != end_ms:  # several rules share a span
+            known = self._spans[span_ms] = (end_ms, self._merge_span(end_ms, span_ms))
+        return known[1]
+
+    def _merge_span(self, end_ms: int, span_ms: int) -> Measures | None:
         now = (end_ms - 1) // self.pane_ms
         first = self._first_pane(end_ms, span_ms)
         kept = self._tails.get(span_ms)

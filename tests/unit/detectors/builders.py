@@ -77,8 +77,9 @@ class MatrixWindow(WindowBlock):
         segments: list[SegmentKey],
         values: NDArray[np.float64],
         counts: NDArray[np.int64],
+        base_ms: int = BASE_MS,
     ) -> None:
-        super().__init__(start_ms, start_ms + BASE_MS, empty_block(LAYOUT), LAYOUT)
+        super().__init__(start_ms, start_ms + base_ms, empty_block(LAYOUT), LAYOUT)
         self.segments = segments
         self._given = values, counts
 
@@ -95,7 +96,10 @@ class MatrixWindow(WindowBlock):
 
 
 def matrix(
-    start_ms: int, segments: list[SegmentKey], **signals: tuple[Sequence[float], Sequence[int]]
+    start_ms: int,
+    segments: list[SegmentKey],
+    base_ms: int = BASE_MS,
+    **signals: tuple[Sequence[float], Sequence[int]],
 ) -> MatrixWindow:
     """A ``MatrixWindow``: for each named signal one value and one count per segment."""
     values = np.full((len(segments), len(NUMERIC)), np.nan)
@@ -104,4 +108,4 @@ def matrix(
     for name, (value, count) in signals.items():
         values[:, names.index(name)] = value
         counts[:, names.index(name)] = count
-    return MatrixWindow(start_ms, segments, values, counts)
+    return MatrixWindow(start_ms, segments, values, counts, base_ms)
