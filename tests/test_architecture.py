@@ -12,10 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("streams", "sinks", "detectors")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-PURE_STAGES = (
-    "admission aggregate closing columns contents decide decode events messages partials segments signals stages "
-    "summaries windows"
-).split()
+PURE_STAGES = [
+    *("admission", "aggregate", "closing", "columns", "contents", "decide", "decode", "events"),
+    *("messages", "partials", "segments", "signals", "stages", "summaries", "windows"),
+]
 CLOCKS = re.compile(
     r"^\s*(import|from) (asyncio|time|random|secrets|socket|threading|faust|aiokafka|sqlite3)\b", re.M
 )

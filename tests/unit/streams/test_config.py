@@ -76,6 +76,6 @@ def test_plain_text_off_loopback_needs_a_flag() -> None:
 def test_rules_must_name_signals_and_differ() -> None:
     with pytest.raises(ConfigError, match="unknown signal 'speed'"):
         parse_config({"rules": [{"name": "a", "signal": "speed", "warning": 1.0}]})
+    rule = {"name": "a", "signal": "error_ratio", "warning": 0.1}
     with pytest.raises(ConfigError, match="two rules"):
-        rule = {"name": "a", "signal": "error_ratio", "warning": 0.1}
         parse_config({"rules": [rule, rule]})
