@@ -95,7 +95,7 @@ def decode(data: bytes, fleet: str, key: bytes) -> Checkpoint:
     """
     try:
         found = _DECODER.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise StateTampered(f"the checkpoint of fleet {fleet!r} is no checkpoint: {error}") from None
     checkpoint = Checkpoint(found.position, found.log_id, found.state)
     if found.fleet != fleet or not hmac.compare_digest(

@@ -77,7 +77,7 @@ class TopicStateStore:
             return None
         try:
             head = msgspec.msgpack.decode(head_bytes, type=_Head)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise StateError(
                 f"the head of fleet {self._fleet!r} in {self._partition.topic}: {error}"
             ) from error

@@ -1,0 +1,148 @@
+"""The seal of checkpoints, its key, and the SQLite store."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streams import state
+from streams.state import Checkpoint, OwnerReplaced, StateError, StateTampered, decode, encode, load_key
+from streams.state_sqlite import SqliteStateStore
+
+KEY = b"k" * 32
+CHECKPOINT = Checkpoint(position=4711, log_id="cluster-1", state=bytes(range(256)) * 8)
+
+
+def test_a_sealed_checkpoint_opens_as_it_was() -> None:
+    assert decode(encode(CHECKPOINT, "fleet", KEY), "fleet", KEY) == CHECKPOINT
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+def test_a_change_of_any_byte_is_refused(flip: int) -> None:
+    sealed = encode(CHECKPOINT._replace(state=b"state of little length"), "fleet", KEY)
+    for at in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[at] ^= flip
+        with pytest.raises(StateTampered):
+            decode(bytes(changed), "fleet", KEY)
+
+
+def test_any_truncation_or_addition_is_refused() -> None:
+    sealed = encode(CHECKPOINT, "fleet", KEY)
+    for length in [*range(100), *range(100, len(sealed), 97)]:
+        with pytest.raises(StateTampered):
+            decode(sealed[:length], "fleet", KEY)
+    with pytest.raises(StateTampered):
+        decode(sealed + b"\x00", "fleet", KEY)
+
+
+@pytest.mark.parametrize(("fleet", "key"), [("other", KEY), ("fleet", b"K" + KEY[1:])])
+def test_a_checkpoint_of_another_fleet_or_key_is_refused(fleet: str, key: bytes) -> None:
+    with pytest.raises(StateTampered):
+        decode(encode(CHECKPOINT, "fleet", KEY), fleet, key)
+
+
+def test_parts_of_two_checkpoints_do_not_mix() -> None:
+    """Neither the position nor the log of one sealed checkpoint fits the state of another."""
+    fields = msgspec.msgpack.decode(encode(CHECKPOINT, "fleet", KEY))
+    later = msgspec.msgpack.decode(encode(Checkpoint(9999, "cluster-2", b"later"), "fleet", KEY))
+    for index in range(len(fields)):
+        mixed = [*fields[:index], later[index], *fields[index + 1 :]]
+        if mixed != fields:
+            with pytest.raises(StateTampered):
+                decode(msgspec.msgpack.encode(mixed), "fleet", KEY)
+
+
+def test_a_newer_schema_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "SCHEMA", 2)
+    sealed = encode(CHECKPOINT, "fleet", KEY)
+    monkeypatch.setattr(state, "SCHEMA", 1)
+    with pytest.raises(StateError, match="schema 2; this version reads 1"):
+        decode(sealed, "fleet", KEY)
+
+
+def test_the_key_is_made_once_and_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(state.KEY_ENVIRONMENT, raising=False)
+    key = load_key(tmp_path / "new")
+    assert len(key) == 32
+    assert load_key(tmp_path / "new") == key
+    assert stat.S_IMODE(os.stat(tmp_path / "new" / "state.key").st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["state.key"]
+
+
+def test_a_key_that_others_can_read_or_that_is_short_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(state.KEY_ENVIRONMENT, raising=False)
+    load_key(tmp_path)
+    (tmp_path / "state.key").chmod(0o644)
+    with pytest.raises(StateError, match="chmod 600"):
+        load_key(tmp_path)
+    short = tmp_path / "short"
+    short.write_bytes(b"x" * 31)
+    monkeypatch.setenv(state.KEY_ENVIRONMENT, str(short))
+    with pytest.raises(StateError, match="31 bytes; at least 32"):
+        load_key(tmp_path)
+    monkeypatch.setenv(state.KEY_ENVIRONMENT, str(tmp_path / "nowhere"))
+    with pytest.raises(StateError, match="cannot read"):
+        load_key(tmp_path)
+    short.write_bytes(b"x" * 32)
+    monkeypatch.setenv(state.KEY_ENVIRONMENT, str(short))
+    assert load_key(tmp_path) == b"x" * 32
+
+
+async def test_the_newest_save_is_loaded_and_fleets_are_apart(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.sqlite"
+    one, two = SqliteStateStore(path, "one", KEY), SqliteStateStore(path, "two", KEY)
+    await one.claim()
+    await two.claim()
+    assert await one.load() is None
+    await one.save(CHECKPOINT)
+    await one.save(CHECKPOINT._replace(position=5000, state=b"newer"))
+    assert await two.load() is None
+    await one.close()
+    again = SqliteStateStore(path, "one", KEY)
+    await again.claim()
+    assert await again.load() == Checkpoint(5000, "cluster-1", b"newer")
+    await again.close()
+    await two.close()
+
+
+async def test_an_owner_that_was_replaced_cannot_save(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    zombie, owner = SqliteStateStore(path, "fleet", KEY), SqliteStateStore(path, "fleet", KEY)
+    await zombie.claim()
+    await zombie.save(CHECKPOINT)
+    await owner.claim()
+    assert await owner.load() == CHECKPOINT
+    with pytest.raises(OwnerReplaced):
+        await zombie.save(CHECKPOINT._replace(position=1))
+    assert await owner.load() == CHECKPOINT
+    await owner.save(CHECKPOINT._replace(position=5000))
+    with pytest.raises(OwnerReplaced):
+        await zombie.save(CHECKPOINT._replace(position=2))
+    found = await owner.load()
+    assert found is not None
+    assert found.position == 5000
+    await zombie.close()
+    await owner.close()
+
+
+async def test_a_save_without_a_claim_is_refused(tmp_path: Path) -> None:
+    store = SqliteStateStore(tmp_path / "state.sqlite", "fleet", KEY)
+    with pytest.raises(OwnerReplaced):
+        await store.save(CHECKPOINT)
+    await store.close()
+
+
+async def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    store = SqliteStateStore(path, "fleet", KEY)
+    with pytest.raises(StateError, match=r"state\.sqlite"):
+        await store.claim()
+    await store.close()
