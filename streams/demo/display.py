@@ -81,7 +81,7 @@ class PlainDisplay:
         pass
 
     def refresh(self, model: DemoModel) -> None:
-        if model.elapsed_secs - self._last_secs >= PLAIN_EVERY_SECS:
+        if model.phase and model.elapsed_secs - self._last_secs >= PLAIN_EVERY_SECS:
             self._last_secs = model.elapsed_secs
             self._line(model, status_line(model))
 
@@ -103,7 +103,7 @@ def status_line(model: DemoModel) -> str:
     """The state in one line: rates, lag, windows and the newest window of the watched segment."""
     parts = [f"{model.rate_per_sec:,.0f} events/s", f"sent {model.sent:,}"]
     parts += [f"lag {role} {records:,}" for role, records in model.lag_records.items()]
-    parts.append(f"{model.open_windows} windows open")
+    parts.append(f"open windows {model.open_windows}")
     if model.closed_until_ms is not None:
         parts.append(f"watermark {clock(model.closed_until_ms)}")
     signals = [
@@ -114,5 +114,5 @@ def status_line(model: DemoModel) -> str:
     if signals:
         parts.append(f"{segment_label(model.watched)}: {', '.join(signals)}")
     if model.incidents:
-        parts.append(f"{len(model.firing)} incidents firing")
+        parts.append(f"incidents firing {len(model.firing)}")
     return " · ".join(parts)

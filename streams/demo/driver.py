@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from streams.config import Config
+from streams.demo.concurrency import alongside
 from streams.demo.display import Display
 from streams.demo.feeds import Lag, follow_results
 from streams.demo.format import clock, segment_label
@@ -24,7 +25,6 @@ from streams.simulate import Scenario, TrafficSpec, silent_model_change
 SLICE_MS = 10_000
 """Event time sent at once while history is back-filled."""
 TICK_SECS = 0.1
-FRAMES_PER_SEC = 5
 LONGEST_SECS = 1800.0
 """More live traffic than any run needs."""
 
@@ -36,8 +36,8 @@ class DemoFailed(Exception):
 class Stack(Protocol):
     """The laptop stack as the demo needs it."""
 
-    config: Config
-
+    @property
+    def config(self) -> Config: ...
     def processes(self) -> list[ProcessLine]: ...
     async def query(self, query: Query) -> Answer: ...
 
@@ -60,7 +60,11 @@ class Driver:
         self._caught_up = asyncio.Event()
 
     async def run(self) -> Outcome:
-        """Raises DemoFailed with a diagnosis; a failure of the broker or of a worker comes out of the group."""
+        """The measured outcome.
+
+        Raises:
+            DemoFailed: a step did not come to its end in time; with a diagnosis.
+        """
         start_ms = now_ms() - round(self._options.history_secs * 1000)
         traffic = Traffic(
             TrafficSpec(
@@ -72,18 +76,14 @@ class Driver:
                 weekend=1.0,
             )
         )
-        async with Sender(self._stack.config) as sender, Lag(self._stack.config) as lag:
-            async with asyncio.TaskGroup() as group:
-                background = [
-                    group.create_task(follow_results(self._stack.config, self._model, self._on_alert)),
-                    group.create_task(lag.follow(self._model)),
-                    group.create_task(self._refresh()),
-                    group.create_task(self._send(traffic, sender, start_ms)),
-                ]
-                outcome = await self._script(traffic, lag, start_ms)
-                for task in background:
-                    task.cancel()
-            return outcome
+        config = self._stack.config
+        async with Sender(config) as sender, Lag(config) as lag:
+            return await alongside(
+                self._script(traffic, lag, start_ms),
+                follow_results(config, self._model, self._on_alert),
+                lag.follow(self._model),
+                self._send(traffic, sender, start_ms),
+            )
 
     async def _script(self, traffic: Traffic, lag: Lag, start_ms: int) -> Outcome:
         await self._history(start_ms)
@@ -171,7 +171,7 @@ class Driver:
     def _enter(self, phase: Phase, text: str, doing: str | None = None) -> None:
         self._model.phase = phase
         self._model.doing = doing or text
-        self._tick()
+        tick(self._model, self._stack.processes())
         self._display.say(self._model, text)
 
     async def _until(self, reached: Callable[[], bool], deadline_secs: float, otherwise: str) -> None:
@@ -206,17 +206,6 @@ class Driver:
                 await asyncio.sleep(TICK_SECS)
         self._model.rate_per_sec = 0.0
 
-    async def _refresh(self) -> None:
-        while True:
-            self._tick()
-            self._display.refresh(self._model)
-            await asyncio.sleep(1 / FRAMES_PER_SEC)
-
-    def _tick(self) -> None:
-        was_ms, self._model.now_ms = self._model.now_ms, now_ms()
-        self._model.elapsed_secs += (self._model.now_ms - was_ms) / 1000 if was_ms else 0.0
-        self._model.processes = self._stack.processes()
-
     def _diagnosis(self, what: str) -> str:
         model = self._model
         lines = [what, f"sent {model.sent:,} records; closed {model.windows_closed} windows"]
@@ -232,6 +221,13 @@ class Driver:
                 lines.append(f"{track.name} of {segment_label(WATCHED)}: {track.values[-1]:.4g}, {expected}")
         lines.append(f"{len(model.alerts)} alerts and {len(model.incidents)} incidents heard in all")
         return "\n  ".join(lines)
+
+
+def tick(model: DemoModel, processes: list[ProcessLine]) -> None:
+    """Let the model's clock and processes be those of now."""
+    was_ms, model.now_ms = model.now_ms, now_ms()
+    model.elapsed_secs += (model.now_ms - was_ms) / 1000 if was_ms else 0.0
+    model.processes = processes
 
 
 def new_model(base_ms: int) -> DemoModel:

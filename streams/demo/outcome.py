@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +29,10 @@ def is_firing(line: AlertLine) -> bool:
     return bool(line.alert["type"] == "tidewatch.alert.firing")
 
 
-def _rank(line: AlertLine) -> int:
-    return ("info", "warning", "critical").index(line.alert["severity"])
+def _weight(line: AlertLine) -> tuple[int, float]:
+    """Severity, then by how many times the signal changed."""
+    observed, expected = (max(abs(float(line.alert[name])), 1e-9) for name in ("observed", "expected"))
+    return ("info", "warning", "critical").index(line.alert["severity"]), abs(math.log(observed / expected))
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Outcome:
 
     truth: Truth
     first: AlertLine
-    """Of the alerts of the incident's first window: the labelled segment's own if there is one, the most severe."""
+    """Of the alerts of the incident's first window: the labelled segment's own if there is one, the gravest."""
     firing_of_incident: int
     firing_elsewhere: int
     """Firing alerts on segments that the incident does not touch."""
@@ -46,6 +49,7 @@ class Outcome:
     sent: int
     windows_closed: int
     segments: int
+    base_secs: float
     lateness_secs: float
     elapsed_secs: float
     answers: Sequence[Answer]
@@ -75,6 +79,8 @@ class Outcome:
             },
             "events_sent": self.sent,
             "windows_closed": self.windows_closed,
+            "window_secs": self.base_secs,
+            "allowed_lateness_secs": self.lateness_secs,
             "segments": self.segments,
             "elapsed_secs": round(self.elapsed_secs, 1),
             "queries": [
@@ -100,7 +106,7 @@ def measure(
     same_window = [
         line for line in of_incident if line.alert["detected_at"] == of_incident[0].alert["detected_at"]
     ]
-    first = max(same_window, key=lambda line: (line.alert["segment"] == model.watched, _rank(line)))
+    first = max(same_window, key=lambda line: (line.alert["segment"] == model.watched, *_weight(line)))
     return Outcome(
         truth=truth,
         first=first,
@@ -110,6 +116,7 @@ def measure(
         sent=model.sent,
         windows_closed=model.windows_closed,
         segments=model.segments,
+        base_secs=model.base_ms / 1000,
         lateness_secs=lateness_secs,
         elapsed_secs=model.elapsed_secs,
         answers=tuple(answers),
@@ -133,7 +140,7 @@ def _cell(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def summary(outcome: Outcome, base_secs: int) -> RenderableType:
+def summary(outcome: Outcome) -> RenderableType:
     """The last screen: what happened, what was noticed, how fast, and what was not."""
     alert = outcome.first.alert
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -152,7 +159,7 @@ def summary(outcome: Outcome, base_secs: int) -> RenderableType:
     table.add_row(
         "delay",
         f"[bold green]{outcome.delay_secs:.1f} s[/] from the onset to the alert in a consumer's hands "
-        f"(windows of {base_secs} s + {outcome.lateness_secs:g} s allowed lateness included)",
+        f"(windows of {outcome.base_secs:g} s + {outcome.lateness_secs:g} s allowed lateness included)",
     )
     table.add_row(
         "alerts",
@@ -162,7 +169,7 @@ def summary(outcome: Outcome, base_secs: int) -> RenderableType:
     )
     table.add_row(
         "volume",
-        f"{outcome.sent:,} records through a Kafka protocol broker, {outcome.windows_closed} windows, "
+        f"{outcome.sent:,} records through the broker, {outcome.windows_closed} windows, "
         f"{outcome.segments} segments, {outcome.elapsed_secs:.0f} s in all",
     )
     table.add_row("next", "tidewatch up  ·  tidewatch replay FILE  ·  tidewatch sql 'SELECT …'")

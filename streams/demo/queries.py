@@ -30,10 +30,10 @@ def queries(onset_ms: int, until_ms: int, segment: str, model: str) -> tuple[Que
     onset, until, before = (_time(ms) for ms in (onset_ms, until_ms, onset_ms - 300_000))
     return (
         Query(
-            "What was on-call told, and how soon after the true onset?",
+            "What was on-call told, and how long after the true onset did its window end?",
             f"""\
-SELECT severity, signal, segment, round(observed, 4) AS observed, round(expected, 4) AS expected,
-       dateDiff('second', {onset}, detected_at) AS window_closed_after_secs
+SELECT severity, signal, replaceAll(segment, ',', ', ') AS where, round(observed, 3) AS observed,
+       round(expected, 3) AS expected, dateDiff('second', {onset}, detected_at) AS after_secs
 FROM alerts FINAL
 WHERE type = 'tidewatch.alert.firing' AND detected_at >= {onset}
 ORDER BY detected_at, segment != '{segment}', severity, segment
@@ -43,7 +43,7 @@ LIMIT 5""",  # noqa: S608 - names and times of our own
             "How did the refusals of the hit segment move against their baseline?",
             f"""\
 SELECT toStartOfMinute(window_start) AS minute, sum(n) AS answers,
-       round(100 * sum(value * n) / sum(n), 1) AS refusals_percent,
+       round(100 * sum(value * n) / sum(n), 1) AS refused_percent,
        round(100 * avg(expected), 1) AS expected_percent
 FROM window_summaries FINAL
 WHERE segment = '{segment}' AND signal = 'refusal_ratio' AND window_start >= {before}
@@ -51,16 +51,16 @@ GROUP BY minute ORDER BY minute DESC
 LIMIT 5""",  # noqa: S608 - names and times of our own
         ),
         Query(
-            "Is it one customer, or everybody who uses this model?",
+            "Is it one customer, or all who use this model (refused: percent)?",
             f"""\
-SELECT tenant, countIf(occurred_at >= {onset}) AS answers_since,
-       round(100 * avgIf(refusal, occurred_at < {onset}), 1) AS refusals_before_percent,
-       round(100 * avgIf(refusal, occurred_at >= {onset}), 1) AS refusals_since_percent,
-       round(avgIf(tokens_out, occurred_at < {onset})) AS tokens_out_before,
-       round(avgIf(tokens_out, occurred_at >= {onset})) AS tokens_out_since
+SELECT tenant, countIf(occurred_at >= {onset}) AS answers,
+       round(100 * avgIf(refusal, occurred_at < {onset}), 1) AS refused_before,
+       round(100 * avgIf(refusal, occurred_at >= {onset}), 1) AS refused_since,
+       round(avgIf(tokens_out, occurred_at < {onset})) AS tokens_before,
+       round(avgIf(tokens_out, occurred_at >= {onset})) AS tokens_since
 FROM interactions FINAL
 WHERE model_requested = '{model}' AND occurred_at < {until}
-GROUP BY tenant ORDER BY answers_since DESC, tenant
+GROUP BY tenant ORDER BY answers DESC, tenant
 LIMIT 5""",  # noqa: S608 - names and times of our own
         ),
     )

@@ -24,9 +24,9 @@ WATCHED: Final = {"provider": "acme-ai", "model": "acme-chat-2"}
 SHOWN: Final = (
     "refusal_ratio",
     "tokens_out_mean",
+    "judge_score_mean",
     "latency_p95_ms",
     "cost_per_request_usd",
-    "request_rate",
 )
 
 
@@ -35,9 +35,9 @@ class Options:
     """What a user may choose, and the deadlines after which the demo gives up and says why."""
 
     seed: int = 7
-    rate_per_sec: float = 200.0
+    rate_per_sec: float = 250.0
     history_secs: float = 1200.0
-    quiet_secs: float = 15.0
+    quiet_secs: float = 20.0
     """Live traffic without an incident before the onset."""
     linger_secs: float = 6.0
     """Live traffic after the alert, for the eye."""

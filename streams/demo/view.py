@@ -18,7 +18,7 @@ LABELS: Final = {
     "tokens_out_mean": "answer length",
     "latency_p95_ms": "latency p95",
     "cost_per_request_usd": "cost/request",
-    "request_rate": "requests",
+    "judge_score_mean": "judge score",
 }
 STYLES: Final = {"critical": "bold white on red", "warning": "bold black on yellow", "info": "black on cyan"}
 MARKED: Final = 0.25

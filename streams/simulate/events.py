@@ -18,6 +18,11 @@ class Event(NamedTuple):
     occurred_at_ms: int
     value: bytes
 
+    @property
+    def stream(self) -> Literal["interaction", "feedback", "change"]:
+        """The same as ``kind``, by the name that producing asks for."""
+        return self.kind
+
 
 def rows(columns: Columns) -> list[dict[str, Any]]:
     """Columns as dictionaries without the fields that are None: absent is how the schema says unknown."""

@@ -93,7 +93,7 @@ def test_summary_and_answers_are_readable_in_80_columns() -> None:
     console = Console(width=80, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
     with console.file:
         console.print(answer_table(answer))
-        console.print(summary(outcome, 10))
+        console.print(summary(outcome))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     for part in ("? Who?", "tenant-02", "0.25", "21.6 s", "25.0 %, usually 2.0 %"):

@@ -20,7 +20,7 @@ NAMES = (
     "tokens_out_mean",
     "latency_p95_ms",
     "cost_per_request_usd",
-    "request_rate",
+    "judge_score_mean",
 )
 
 
@@ -33,6 +33,8 @@ def model_after(windows: int, incidents: int = 0, alert: bool = False) -> DemoMo
             [WATCHED, "tokens_out_mean", 200.0, 900, None, "learning", None],
             [WATCHED, "finish_reason_mix", None, 900, None, "ok", {"stop": 900}],
             [{}, "refusal_ratio", 0.5, 1500, 0.02, "ok", None],
+            [{}, "request_rate", 150.0, 1500, None, "learning", None],
+            [WATCHED, "request_rate", 90.0, 900, None, "learning", None],
         ]
         start_ms = START_MS + i * 10_000
         model.add_summary(
@@ -138,7 +140,7 @@ def test_status_line_says_what_the_plain_reader_needs() -> None:
     line = status_line(model)
     assert "lag detect 12" in line
     assert "refusals 25.0 %" in line
-    assert "1 incidents firing" in line
+    assert "incidents firing 1" in line
     assert "\n" not in line
 
 
