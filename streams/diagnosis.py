@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final, Literal, NoReturn, get_args
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
-from streams.events import MAX_DEPTH
+from streams.events import MAX_CLOCK_AHEAD_MS, MAX_DEPTH, MAX_RECORD_BYTES
 
 Reason = Literal[
     "empty",
@@ -27,7 +27,23 @@ Reason = Literal[
     "time_in_future",
     "unknown_schema_version",
 ]
-REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
+REASONS: Final[dict[Reason, str]] = {
+    "empty": "no bytes: counted and skipped, without a dead letter",
+    "not_json": "not a JSON document",
+    "not_utf8": "not UTF-8",
+    "not_an_object": "JSON, but not an object",
+    "lone_surrogate": "a string holds half of a UTF-16 surrogate pair",
+    "too_deep": f"nested deeper than {MAX_DEPTH}",
+    "too_large": f"more than {MAX_RECORD_BYTES // 1024} KiB",
+    "missing_field": "a required field is absent or null",
+    "wrong_type": "a field is of another type, or not one of the values allowed",
+    "not_finite": "NaN, an infinity, or a number beyond the range of a double",
+    "out_of_range": "negative, absurdly large, or too long",
+    "time_before_1971": "`occurred_at` is before 1971: a clock that was never set, or seconds for milliseconds",
+    "time_in_future": f"`occurred_at` is more than {MAX_CLOCK_AHEAD_MS // 1000} s ahead of the clock",
+    "unknown_schema_version": "`schema_version` is of another major version",
+}
+"""Every reason, and what it says in words."""
 
 
 class BadRecord(Exception):
