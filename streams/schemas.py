@@ -34,7 +34,7 @@ _EXAMPLES: Final[dict[Stream, str]] = {
     "interaction": (
         '{"event_id": "01JA7", "occurred_at": "2026-09-21T14:13:20.123Z", "duration_ms": 1840, "tenant": "acme",\n'
         ' "feature": "search", "provider": "openai", "model_requested": "gpt-x", "tokens_in": 374,\n'
-        ' "tokens_out": 44, "cost": 0.0012, "finish_reason": "stop", "refusal": false, "attributes": {"plan": "gold"}}'
+        ' "tokens_out": 44, "cost": 0.0012, "refusal": false, "attributes": {"plan": "gold"}}'
     ),
     "feedback": (
         '{"event_id": "01JA7", "occurred_at": 1790000060000, "name": "user_feedback", "label": "thumbs_down",\n'
