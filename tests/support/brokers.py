@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from streams.client import client_settings, open_admin, producer_settings
 from streams.config import Config, KafkaConfig
-from streams.topics import create_topics
+from streams.topics import TOPICS, create_topics, partitions_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Broker:
         return {
             "bootstrap": self.bootstrap,
             "enable_idempotence": self.real,
-            "group_prefix": state_dir.name[:80],
+            "group_prefix": f"test-{zlib.crc32(str(state_dir).encode()):08x}",
         }
 
 
@@ -104,6 +105,17 @@ async def read_all(config: Config, topic: str, *, isolation_level: str = "read_u
             for tp, records in (await consumer.getmany(timeout_ms=500)).items():
                 found[tp] += records
         return [record for tp in tps for record in found[tp]]
+    finally:
+        await consumer.stop()
+
+
+async def log_size(config: Config, topic: str) -> int:
+    """Records ever appended to a topic, over its partitions."""
+    consumer = AIOKafkaConsumer(**client_settings(config.kafka), enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = partitions_of(TOPICS[topic], config)
+        return sum((await consumer.end_offsets([TopicPartition(topic, n) for n in range(partitions)])).values())
     finally:
         await consumer.stop()
 
