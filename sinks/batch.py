@@ -24,20 +24,23 @@ class Batcher:
         self.rows = 0
 
     def add(self, batches: Iterable[Batch], now_secs: float) -> None:
-        """Gather; raises ``BufferError`` while a write is pending or over twice the bound: flush first."""
+        """Gather all or none.
+
+        Raises:
+            BufferError: a write is pending, or more than twice the bound would wait: flush first. What comes
+                while nothing waits is always taken, whatever its size.
+        """
         if self._sealed is not None:
             raise BufferError("a write is pending: finish it with clear() before more rows are added")
-        for batch in batches:
-            if not batch.rows:
-                continue
-            if self.rows and self.rows + batch.rows > 2 * self._max_rows:
-                raise BufferError(
-                    f"{self.rows} rows are waiting, at most {2 * self._max_rows} may: flush first"
-                )
+        added = [batch for batch in batches if batch.rows]
+        rows = self.rows + sum(batch.rows for batch in added)
+        if self.rows and rows > 2 * self._max_rows:
+            raise BufferError(f"{rows} rows would wait, at most {2 * self._max_rows} may: flush first")
+        for batch in added:
             self._parts.setdefault(batch.table, []).append(batch)
-            self.rows += batch.rows
-            if self._since_secs is None:
-                self._since_secs = now_secs
+        self.rows = rows
+        if added and self._since_secs is None:
+            self._since_secs = now_secs
 
     def due(self, now_secs: float) -> bool:
         """Whether it is time to write: enough rows, or rows that have waited long enough."""

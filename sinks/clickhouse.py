@@ -11,6 +11,7 @@ All calls run on one thread of their own, so a slow store never holds the event 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,13 +139,7 @@ class ClickHouseSink:
             "insert_deduplication_token": f"{batch.dedup_token}-{first}-{rows.num_rows}",
         }
         try:
-            client.raw_insert(
-                f"`{self._config.database}`.`{name}`",
-                column_names=rows.column_names,
-                insert_block=iter((stream_bytes(rows),)),
-                settings=settings,
-                fmt="ArrowStream",
-            )
+            self._send(client, name, rows, settings)
         except ClickHouseError as error:
             if verdict(error) != "data":
                 raise
@@ -160,9 +155,36 @@ class ClickHouseSink:
             )
         return []
 
+    def _send(self, client: Any, name: str, rows: Any, settings: dict[str, Any]) -> None:
+        """One INSERT, sent once."""
+        table = f"`{self._config.database}`.`{name}`"
+        if not self._config.embedded:
+            body = iter((stream_bytes(rows),))
+            client.raw_insert(table, rows.column_names, body, settings=settings, fmt="ArrowStream")
+            return
+        # clickhouse-connect would hand the rows to chDB through the system's folder for temporary files, where
+        # a killed process leaves them; this file is beside the store, private, and the next insert replaces it.
+        spool = self._config.path.with_name(self._config.path.name + ".insert")
+        descriptor = os.open(spool, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(stream_bytes(rows))
+            columns = ", ".join(f"`{column}`" for column in rows.column_names)
+            clause = ", ".join(f"{key} = {_literal(value)}" for key, value in settings.items())
+            source = f"FROM INFILE {_literal(spool)} SETTINGS {clause} FORMAT ArrowStream"
+            client.command(f"INSERT INTO {table} ({columns}) {source}")
+        finally:
+            spool.unlink()
+
     def _retry_later(self, error: ClickHouseError) -> ClickHouseError | RetryLater:
         """``RetryLater`` for what passes; the error itself for what is a defect."""
         if verdict(error) == "defect":
             return error
         reason = f"{self._config.address}: {error}"
         return RetryLater(self._config.retry_after_secs, reason)
+
+
+def _literal(value: object) -> str:
+    """A setting or path as a string literal of SQL."""
+    text = str(int(value) if isinstance(value, bool) else value)
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 PASSWORD_VARIABLE: Final = "TIDEWATCH_CLICKHOUSE_PASSWORD"  # noqa: S105 - the name, not the secret
+SettingName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class ClickHouseConfig(BaseModel):
@@ -41,7 +42,7 @@ class ClickHouseConfig(BaseModel):
         2.0, gt=0, le=600, description="Wait before a batch that could not be stored is written again."
     )
     queue_batches: int = Field(4, ge=1, le=1000, description="Batches that wait for the store, at most.")
-    insert_settings: dict[str, str | int | float | bool] = Field(
+    insert_settings: dict[SettingName, str | int | float | bool] = Field(
         default_factory=dict, description="ClickHouse settings added to every insert."
     )
 

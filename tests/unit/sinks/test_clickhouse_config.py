@@ -46,3 +46,8 @@ def test_no_plaintext_off_this_host_unless_allowed() -> None:
 def test_database_names_are_identifiers() -> None:
     with pytest.raises(ValidationError, match="database"):
         ClickHouseConfig(database="a`; DROP DATABASE b")
+
+
+def test_names_of_settings_are_identifiers() -> None:
+    with pytest.raises(ValidationError, match="insert_settings"):
+        ClickHouseConfig(insert_settings={"a = 1 FORMAT CSV --": 1})
