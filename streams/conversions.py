@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -178,6 +179,7 @@ class _Parts(dict[str, Any]):
     """A structured field put together from parts."""
 
 
+@lru_cache(maxsize=1024)
 def _is_special(stream: Stream, name: str) -> bool:
     if stream == "change":
         return False

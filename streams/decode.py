@@ -21,6 +21,7 @@ from streams.conversions import Unusable, own_names
 from streams.diagnosis import BadRecord, check_depth, from_validation, undecodable
 from streams.events import (
     MAX_CLOCK_AHEAD_MS,
+    MAX_DEPTH,
     MAX_RECORD_BYTES,
     MAX_TEXT_BYTES,
     MIN_TIME_MS,
@@ -71,7 +72,10 @@ class UnknownFields:
 
     def add(self, names: Sequence[str]) -> None:
         for name in names:
-            self._add(_printable(name), 1)
+            if name in self.counts:
+                self.counts[name] += 1
+            else:
+                self._add(_printable(name), 1)
 
     def merge(self, other: UnknownFields) -> None:
         for name, count in other.counts.items():
@@ -145,11 +149,10 @@ def decode_chunk(stream: Stream, records: Sequence[HasValue], now_ms: int) -> Ch
     horizon_ms = now_ms + MAX_CLOCK_AHEAD_MS
     incomplete = _missing if stream != "interaction" else None
     events: list[Any] = []
-    indices: list[int] = []
     bad: list[tuple[int, BadRecord]] = []
     empty: list[int] = []
     unknown = UnknownFields()
-    keep, keep_index = events.append, indices.append
+    keep = events.append
     for index, record in enumerate(records):
         value = record.value
         try:
@@ -175,10 +178,13 @@ def decode_chunk(stream: Stream, records: Sequence[HasValue], now_ms: int) -> Ch
             try:
                 event = _slow(stream, value, now_ms, unknown)
             except BadRecord as refused:
+                # Kept for longer than this loop: let go of the frames and of the bytes that they hold.
+                refused.__context__ = None
                 bad.append((index, refused.with_traceback(None)))
                 continue
         keep(event)
-        keep_index(index)
+    dropped = {*empty, *(index for index, _ in bad)}
+    indices = [index for index in range(len(records)) if index not in dropped]
     return Chunk(events, indices, bad, empty, unknown)
 
 
@@ -205,17 +211,19 @@ def _slow(stream: Stream, value: bytes, now_ms: int, unknown: UnknownFields) -> 
         undecodable(value)
     if not isinstance(fields, dict):
         raise BadRecord("not_an_object", "$", "expected one JSON object")
-    check_depth(fields)
+    if value.count(b"{") + value.count(b"[") > MAX_DEPTH:  # fewer brackets cannot nest deeper
+        check_depth(fields)
     _check_version(fields.get("schema_version"))
     try:
-        own, dropped = own_names(stream, {name: value for name, value in fields.items() if value is not None})
+        own, dropped = own_names(stream, _without_nulls(fields))
         fit(SHAPES[stream], own, dropped)
         event: Event = msgspec.convert(own, STRUCTS[stream])
     except Unusable as error:
         raise BadRecord("wrong_type", f"$.{error.name}", str(error)) from None
     except msgspec.ValidationError as error:
         raise _named_as_given(from_validation(error), stream, fields) from None
-    unknown.add(dropped)
+    if dropped:
+        unknown.add(dropped)
     event.occurred_at = at = epoch_ms(event.occurred_at)
     if at < MIN_TIME_MS:
         raise BadRecord("time_before_1971", "$.occurred_at", "before 1971-01-01T00:00:00Z")
@@ -226,6 +234,13 @@ def _slow(stream: Stream, value: bytes, now_ms: int, unknown: UnknownFields) -> 
     if lacking is not None:
         raise BadRecord("missing_field", *lacking)
     return event
+
+
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    """Absent and null mean the same, for required fields too."""
+    if None not in fields.values():
+        return fields
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _check_version(version: object) -> None:

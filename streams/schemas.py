@@ -12,14 +12,17 @@ from msgspec import inspect
 from streams.aliases import ALIASES, FREE_OBJECT, FREE_PREFIX, INDEXED
 from streams.deadletters import DeadLetter
 from streams.diagnosis import REASONS
-from streams.events import MAX_DEPTH, MAX_RECORD_BYTES, MAX_TEXT_BYTES, SCHEMA_VERSION, STRUCTS, Stream
+from streams.events import (
+    MAX_DEPTH,
+    MAX_RECORD_BYTES,
+    MAX_TEXT_BYTES,
+    SCHEMA_VERSION,
+    STRUCTS,
+    TOPIC_OF_STREAM,
+    Stream,
+)
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-TOPICS: Final[dict[Stream, str]] = {
-    "interaction": "llm.interactions",
-    "feedback": "llm.feedback",
-    "change": "llm.changes",
-}
 NAMES: Final = (*STRUCTS, "deadletter")
 """What `tidewatch schema` knows."""
 
@@ -102,7 +105,7 @@ def _table(stream: Stream) -> Iterator[str]:
     struct = STRUCTS[stream]
     info = inspect.type_info(struct)
     assert isinstance(info, inspect.StructType)  # noqa: S101 - the table of structs says so
-    yield f"## `{TOPICS[stream]}`: {struct.__name__}"
+    yield f"## `{TOPIC_OF_STREAM[stream]}`: {struct.__name__}"
     yield ""
     yield cleandoc(struct.__doc__ or "").replace("``", "`")
     yield ""

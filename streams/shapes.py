@@ -74,7 +74,7 @@ def fit(shape: Shape, fields: dict[str, Any], unknown: list[str]) -> None:
             encoded = value.encode()
             if len(encoded) > MAX_TEXT_BYTES:
                 fields[name] = encoded[:MAX_TEXT_BYTES].decode(errors="ignore")
-    for name in shape.nested.keys() & fields.keys():
+    for name in sorted(shape.nested.keys() & fields.keys()):
         value, inner = fields[name], shape.nested[name]
         for part in value if isinstance(value, list) else (value,):
             if isinstance(part, dict):

@@ -9,9 +9,14 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from streams.events import CHANGE_KINDS, MIN_TIME_MS
+
+# How long an example takes on a shared machine is no property of the code.
+settings.register_profile("tidewatch", deadline=None)
+settings.load_profile("tidewatch")
 
 Fields = dict[str, Any]
 

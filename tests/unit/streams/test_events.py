@@ -10,6 +10,8 @@ from msgspec import inspect
 
 from streams.decode import BadRecord, decode_interaction
 from streams.events import (
+    STREAMS,
+    TOPIC_OF_STREAM,
     Feedback,
     Interaction,
     cost_usd,
@@ -19,6 +21,7 @@ from streams.events import (
     occurred_at_ms,
 )
 from streams.signals import CATEGORIES, VALUES
+from streams.topics import TOPICS
 from tests.strategies import NOW_MS, encoded
 
 
@@ -97,6 +100,11 @@ def test_bounds_are_those_of_the_signals(value: Any) -> None:
 
 def test_categories_and_flags_are_fields() -> None:
     assert {category.name for category in CATEGORIES} <= set(Interaction.__struct_fields__)
+
+
+def test_topics_are_those_that_are_made() -> None:
+    assert set(TOPIC_OF_STREAM) == set(STREAMS)
+    assert set(TOPIC_OF_STREAM.values()) == {topic.name for topic in TOPICS.values() if topic.input}
 
 
 def test_every_field_is_described() -> None:
