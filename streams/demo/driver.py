@@ -132,6 +132,7 @@ class Driver:
         self._enter(
             Phase.INCIDENT,
             f"{scenario.truth.segment['model_requested']} changed silently at {clock(scenario.truth.onset_ms)}",
+            "the model changed, and nobody said so; waiting for the alert",
         )
         await self._until(
             self._alerted.is_set,
@@ -152,6 +153,8 @@ class Driver:
             "alert received; traffic goes on for a moment",
         )
         await asyncio.sleep(self._options.linger_secs)
+        if alert["severity"] != "critical":
+            await asyncio.sleep(self._options.linger_secs)
         self._stop_traffic.set()
 
     async def _rows(self, lag: Lag, scenario: Scenario) -> list[Answer]:
@@ -166,7 +169,9 @@ class Driver:
         label = ",".join(f"{name}={value}" for name, value in WATCHED.items())
         asked = queries(scenario.truth.onset_ms, now_ms(), label, WATCHED["model"])
         self._model.doing = f"asking {len(asked)} questions in SQL"
-        return [await self._stack.query(query) for query in asked]
+        answers = [await self._stack.query(query) for query in asked]
+        self._model.doing = "done"
+        return answers
 
     def _enter(self, phase: Phase, text: str, doing: str | None = None) -> None:
         self._model.phase = phase

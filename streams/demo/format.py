@@ -39,12 +39,9 @@ def segment_label(segment: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in segment.items()) or "whole fleet"
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """One bar per value from the smallest to the largest; a flat series is drawn low."""
-    if not values:
-        return ""
-    low, high = min(values), max(values)
+def sparkline(values: Sequence[float], low: float, high: float) -> str:
+    """One bar per value, on a scale from ``low`` to ``high``; values beyond are cut, and an empty scale is low."""
     if high - low <= 1e-12 * max(abs(high), 1e-12):
         return BARS[0] * len(values)
     top = len(BARS) - 1
-    return "".join(BARS[round((v - low) / (high - low) * top)] for v in values)
+    return "".join(BARS[min(top, max(0, round((v - low) / (high - low) * top)))] for v in values)

@@ -29,6 +29,10 @@ def is_firing(line: AlertLine) -> bool:
     return bool(line.alert["type"] == "tidewatch.alert.firing")
 
 
+def _raises(line: AlertLine, first: AlertLine) -> bool:
+    return line.key == first.key and _weight(line)[0] > _weight(first)[0]
+
+
 def _weight(line: AlertLine) -> tuple[int, float]:
     """Severity, then by how many times the signal changed."""
     observed, expected = (max(abs(float(line.alert[name])), 1e-9) for name in ("observed", "expected"))
@@ -42,6 +46,8 @@ class Outcome:
     truth: Truth
     first: AlertLine
     """Of the alerts of the incident's first window: the labelled segment's own if there is one, the gravest."""
+    raised: AlertLine | None
+    """The alert that raised the same incident to a worse severity, if one came."""
     firing_of_incident: int
     firing_elsewhere: int
     """Firing alerts on segments that the incident does not touch."""
@@ -72,6 +78,7 @@ class Outcome:
                 "fields": list(self.truth.fields),
             },
             "alert": dict(self.first.alert),
+            "raised_to": None if self.raised is None else self.raised.alert["severity"],
             "alerts": {
                 "of_the_incident": self.firing_of_incident,
                 "elsewhere": self.firing_elsewhere,
@@ -110,6 +117,7 @@ def measure(
     return Outcome(
         truth=truth,
         first=first,
+        raised=next((line for line in of_incident if _raises(line, first)), None),
         firing_of_incident=len(of_incident),
         firing_elsewhere=len(since) - len(of_incident),
         firing_before_onset=len(firing) - len(since),
@@ -154,7 +162,7 @@ def summary(outcome: Outcome) -> RenderableType:
     table.add_row(
         "noticed",
         f"[b]{alert['signal']}[/] {number(alert['observed'], unit)}, usually {number(alert['expected'], unit)}, "
-        f"on {segment_label(alert['segment'])} ({alert['severity']}, {alert['detector']})",
+        f"on {segment_label(alert['segment'])} ({alert['severity']}, {alert['detector']}){_raised(outcome)}",
     )
     table.add_row(
         "delay",
@@ -174,6 +182,13 @@ def summary(outcome: Outcome) -> RenderableType:
     )
     table.add_row("next", "tidewatch up  ·  tidewatch replay FILE  ·  tidewatch sql 'SELECT …'")
     return Panel(table, title="[bold]What you saw[/]", title_align="left", border_style="green")
+
+
+def _raised(outcome: Outcome) -> str:
+    if outcome.raised is None:
+        return ""
+    after_secs = (outcome.raised.received_ms - outcome.truth.onset_ms) / 1000
+    return f"; raised to {outcome.raised.alert['severity']} after {after_secs:.1f} s"
 
 
 def _clock(epoch_ms: int) -> str:

@@ -40,7 +40,7 @@ class Options:
     quiet_secs: float = 20.0
     """Live traffic without an incident before the onset."""
     linger_secs: float = 6.0
-    """Live traffic after the alert, for the eye."""
+    """Live traffic after the alert, for the eye; twice that while the alert is not yet critical."""
     catch_up_deadline_secs: float = 180.0
     alert_deadline_secs: float = 90.0
     rows_deadline_secs: float = 90.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -68,7 +69,7 @@ def _steps(model: DemoModel) -> Text:
 
 def _facts(model: DemoModel) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="bright_black", no_wrap=True)
+    table.add_column(style="bright_black", no_wrap=True, min_width=9)
     table.add_column(no_wrap=True, overflow="ellipsis")
     lag = "  ".join(f"{role} {records:,}" for role, records in model.lag_records.items()) or "–"
     table.add_row("traffic", f"[b]{model.rate_per_sec:,.0f}[/] events/s   sent {model.sent:,}   lag: {lag}")
@@ -76,7 +77,7 @@ def _facts(model: DemoModel) -> Table:
         closed = "none closed yet"
     else:
         behind = max(0.0, (model.now_ms - model.closed_until_ms) / 1000)
-        closed = f"watermark {clock(model.closed_until_ms)} ({_span(behind)} behind now)"
+        closed = f"watermark {clock(model.closed_until_ms)} ({_span(behind)} behind)"
     base_secs = model.base_ms // 1000
     table.add_row(
         "windows",
@@ -124,7 +125,7 @@ def _track(track: Track, width: int) -> tuple[Text, ...]:
     worse = SIGNALS[track.name].worse
     values = list(track.values)[-width:]
     chart = Text()
-    for bar, value in zip(sparkline(values), values, strict=True):
+    for bar, value in zip(sparkline(values, *_scale(values, usual)), values, strict=True):
         chart.append(bar, "red" if _off(value, usual, worse) else "cyan")
     style = "bold red" if _off(now, usual, worse) else "bold"
     return (
@@ -134,6 +135,13 @@ def _track(track: Track, width: int) -> tuple[Text, ...]:
         Text("" if usual is None else times(now, usual), style),
         chart,
     )
+
+
+def _scale(values: Sequence[float], usual: float | None) -> tuple[float, float]:
+    """What the chart spans: half to one and a half of the usual value at least, so that everyday noise is flat."""
+    if usual is None:
+        return min(values), max(values)
+    return min(*values, 0.5 * usual), max(*values, 1.5 * usual)
 
 
 def _off(value: float, usual: float | None, worse: str) -> bool:

@@ -17,7 +17,9 @@ TRUTH = silent_model_change(ONSET_MS).truth
 WATCHED = {"provider": "acme-ai", "model": "acme-chat-2"}
 
 
-def alert(segment: dict[str, str], after_secs: float, kind: str = "firing", window: int = 1) -> AlertLine:
+def alert(
+    segment: dict[str, str], after_secs: float, kind: str = "firing", window: int = 1, key: str = ""
+) -> AlertLine:
     value: dict[str, Any] = {
         "type": f"tidewatch.alert.{kind}",
         "segment": segment,
@@ -30,7 +32,7 @@ def alert(segment: dict[str, str], after_secs: float, kind: str = "firing", wind
         "summary": "refusals are up",
         "detected_at": f"window {window}",
     }
-    return AlertLine(value, "key", {}, ONSET_MS + round(after_secs * 1000))
+    return AlertLine(value, key or str(segment), {}, ONSET_MS + round(after_secs * 1000))
 
 
 def outcome_of(*alerts: AlertLine) -> Outcome | None:
@@ -114,3 +116,14 @@ def test_of_one_window_the_most_severe_alert_of_the_hit_segment_is_shown() -> No
     outcome = outcome_of(alert({}, 21.5), mild, worst)
     assert outcome is not None
     assert outcome.first == worst
+
+
+def test_a_later_worse_alert_of_the_same_incident_is_told_apart() -> None:
+    worst = alert(WATCHED, 31.6, window=2)
+    first = alert(WATCHED, 21.6)
+    first = AlertLine({**first.alert, "severity": "warning"}, first.key, first.headers, first.received_ms)
+    outcome = outcome_of(first, alert(WATCHED, 31.5, window=2, key="other signal"), worst)
+    assert outcome is not None
+    assert outcome.first == first
+    assert outcome.raised == worst
+    assert outcome.as_json()["raised_to"] == "critical"

@@ -161,9 +161,19 @@ def test_numbers_carry_their_unit(value: float, unit: str, text: str) -> None:
     assert number(value, unit) == text
 
 
-def test_sparkline_spans_the_range_and_flat_series_are_flat() -> None:
-    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
-    assert sparkline([5.0, 5.0, 5.0]) == "▁▁▁"
-    assert sparkline([]) == ""
+def test_sparkline_spans_its_scale() -> None:
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 0, 7) == "▁▂▃▄▅▆▇█"
+    assert sparkline([-1, 3.5, 99], 0, 7) == "▁▅█"
+    assert sparkline([5.0, 5.0], 5, 5) == "▁▁"
+    assert sparkline([], 0, 1) == ""
+
+
+def test_everyday_noise_is_drawn_flat_and_an_incident_is_not() -> None:
+    model = model_after(30)
+    chart = next(line for line in drawn(model, 100, 30) if "refusals" in line)
+    assert chart.rstrip(" │").endswith("▁▁▁▁▁▁███")
+
+
+def test_formatting_of_ratios_of_values() -> None:
     assert times(0.25, 0.02) == "×12.5"
     assert times(1.0, 0.0) == ""
