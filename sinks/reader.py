@@ -39,6 +39,7 @@ class StoreReader:
         self._embedded = config.embedded
         self._ownership = Ownership(config.path, PURPOSE) if config.embedded else None
         self._config = config
+        self._cancelled = False
         self._client: Any = None
         try:
             self._client = self._open()
@@ -70,6 +71,19 @@ class StoreReader:
             return orjson.dumps({"meta": [{"name": "explain", "type": "String"}], "data": lines})
         return self._run(text, {}, "JSONCompact")
 
+    def cancel(self) -> None:
+        """End the query that runs in another thread, and refuse further ones; embedded store only.
+
+        The engine may just be between two statements, so repeat it until the query has ended.
+        """
+        self._cancelled = True
+        if self._embedded:
+            killer = connect(self._config)
+            try:
+                killer.command("KILL QUERY WHERE Settings['readonly'] = '1' ASYNC")
+            finally:
+                killer.close()
+
     def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -83,6 +97,8 @@ class StoreReader:
         return self._run(statement, parameters, None).decode().removesuffix("\n").split("\n")
 
     def _run(self, statement: str, parameters: dict[str, str], form: str | None) -> bytes:
+        if self._cancelled:
+            raise QueryRefused("the store is being closed")
         settings = {} if self._embedded else {**LIMITS, "readonly": 1}
         try:
             answer: bytes = self._client.raw_query(
@@ -91,7 +107,8 @@ class StoreReader:
         except ClickHouseError:
             # chDB 4.4 keeps what a failed query had already put out, and would begin the next answer with it.
             self._client.close()
-            self._client = self._open()
+            if not self._cancelled:
+                self._client = self._open()
             raise
         return answer
 

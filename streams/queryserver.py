@@ -26,6 +26,8 @@ SOCKET_NAME: Final = "sql.sock"
 REQUEST_BYTES: Final = 6 * MAX_QUERY_BYTES + 64
 """A query of control characters, each escaped as six bytes, still fits."""
 REQUEST_SECS: Final = 5.0
+SEND_SECS: Final = 30.0
+CANCEL_SECS: Final = 0.2
 MAX_CONNECTIONS: Final = 8
 _MAX_SOCKET_PATH_BYTES: Final = 100
 
@@ -47,7 +49,8 @@ class QueryServer:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sql")
         self._reader: StoreReader | None = None
         self._server: asyncio.Server | None = None
-        self._connections = 0
+        self._reading: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Open the store and listen. Raises what ``StoreReader`` raises; the database must exist."""
@@ -58,33 +61,44 @@ class QueryServer:
         )
 
     async def close(self) -> None:
-        """Stop listening, finish the query that runs, and close the connection."""
+        """Stop listening, end what runs, and close the connection; takes well under a second."""
         if self._server is not None:
             self._server.close()
             self._server = None
             self._path.unlink(missing_ok=True)
         reader, self._reader = self._reader, None
+        for task in self._reading:
+            task.cancel()
         if reader is not None:
+            while self._serving:
+                await asyncio.to_thread(reader.cancel)
+                await asyncio.wait(self._serving, timeout=CANCEL_SECS)
             await asyncio.get_running_loop().run_in_executor(self._thread, reader.close)
         self._thread.shutdown(wait=True)
 
     async def _serve(self, requests: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio runs this as a task
+        self._serving.add(task)
         try:
-            header, body = await self._answer(requests)
+            header, body = await self._answer(requests, task)
             answers.write(orjson.dumps(header) + b"\n" + body)
-            await answers.drain()
-        except ConnectionError:
-            pass  # the client went away; its query ended by itself or by its time limit
+            async with asyncio.timeout(SEND_SECS):
+                await answers.drain()
+        except (ConnectionError, TimeoutError):
+            pass  # the client went away or does not read
         finally:
-            self._connections -= 1
+            self._serving.discard(task)
             answers.close()
             with contextlib.suppress(ConnectionError):
                 await answers.wait_closed()
 
-    async def _answer(self, requests: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
-        if self._connections > MAX_CONNECTIONS:
+    async def _answer(
+        self, requests: asyncio.StreamReader, task: asyncio.Task[None]
+    ) -> tuple[dict[str, Any], bytes]:
+        if len(self._serving) > MAX_CONNECTIONS:
             return _error("busy", f"{MAX_CONNECTIONS} queries are waiting already; try again"), b""
+        self._reading.add(task)
         try:
             async with asyncio.timeout(REQUEST_SECS):
                 query = orjson.loads(await requests.readuntil(b"\n"))["query"]
@@ -99,6 +113,8 @@ class QueryServer:
             return _error(
                 "refused", f"expected one line of JSON with a query of up to {MAX_QUERY_BYTES} bytes"
             ), b""
+        finally:
+            self._reading.discard(task)
         reader = self._reader
         if not isinstance(query, str) or reader is None:
             return _error("refused", "expected a query as text"), b""

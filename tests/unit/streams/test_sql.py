@@ -115,6 +115,25 @@ async def test_a_client_that_goes_away_harms_nobody(state_dir: Path) -> None:
         assert await asyncio.to_thread(ask, state_dir, "SELECT 1")
 
 
+async def test_closing_ends_the_query_that_runs(state_dir: Path) -> None:
+    async with worker(state_dir) as sink:
+        endless = asyncio.create_task(
+            asyncio.to_thread(ask, state_dir, "SELECT count() FROM numbers(10000000000000)")
+        )
+        waiting = socket.socket(socket.AF_UNIX)
+        waiting.connect(str(state_dir / SOCKET_NAME))
+        running = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT count() FROM numbers(1%'"
+        while not await sink._run(lambda: int(sink._connected().command(running))):  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.01)
+        before_secs = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - before_secs < 10, (
+        "it waited for the query's time limit of 30 s"
+    )
+    waiting.close()
+    with pytest.raises((QueryFailed, ConnectionError)):
+        await endless
+
+
 async def test_long_state_dirs_work(tmp_path: Path) -> None:
     state_dir = tmp_path / ("d" * 60) / ("e" * 60)
     async with worker(state_dir):
