@@ -2,11 +2,12 @@
 
 Each base window is added to one-minute panes of exact measures; a rule reads its signal from the merge of the
 panes inside its span (or inside the UTC day), so a ratio is held / known over the whole span and a quantile is
-the quantile of the whole span, not an average of small ones.
+the quantile of the whole span, not an average of small ones. The open pane counts: between minutes a span of five
+minutes holds the last four whole ones and what the fifth has so far.
 
 A rule fires as soon as the bound is exceeded with at least ``min_events`` observations. It ends when the value
-has been back inside the bound by ``CLEAR_MARGIN``, or the volume below the floor, for ``hold_secs``: a value
-that dances on the bound gives one incident.
+has been back inside the bound by a margin (``detectors.rules.book``), or the volume below the floor, for
+``hold_secs``: a value that dances on the bound gives one incident.
 """
 
 from __future__ import annotations

@@ -12,8 +12,10 @@ from detectors.rules.panes import PANE_MS, SegmentPanes
 from detectors.sketches.layout import Layout
 from detectors.sketches.window import WindowBlock
 
-CLEAR_MARGIN: Final = 0.05
-"""Share of the bound by which a value must be back before the condition may end."""
+CLEAR_MARGIN: Final = 0.2
+"""Share of the way from warning to critical by which a value must be back before the condition may end."""
+CLEAR_MARGIN_OF_ONE: Final = 0.05
+"""The same as a share of the bound, where a rule has only one."""
 MAX_SEGMENTS: Final = 2000
 """Segments with rule panes; a wildcard over more watches those it met first."""
 
@@ -193,7 +195,10 @@ def _mildest(rule: Rule) -> float:
 
 def _is_back(rule: Rule, value: float) -> bool:
     bound = _mildest(rule)
-    margin = CLEAR_MARGIN * abs(bound)
+    if rule.warning is not None and rule.critical is not None:
+        margin = CLEAR_MARGIN * abs(rule.critical - rule.warning)
+    else:
+        margin = CLEAR_MARGIN_OF_ONE * abs(bound)
     return value <= bound - margin if rule.worse == "up" else value >= bound + margin
 
 
