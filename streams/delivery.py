@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.client import MAX_REQUEST_BYTES
 from streams.messages import Message
@@ -67,7 +67,7 @@ class Delivery:
         pause = self._back_off_secs
         while (failed := await self._attempt(messages)) is not None:
             index, error = failed
-            if loop.time() >= deadline or (isinstance(error, KafkaError) and not error.retriable):
+            if loop.time() >= deadline or not _passes(error):
                 raise DeliveryFailed(_where(messages[index], error)) from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
@@ -103,6 +103,13 @@ class Delivery:
                 return index, result
             self.sent += 1
         return failure
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether trying again may help; aiokafka does not count a time-out as retriable."""
+    return isinstance(error, (KafkaTimeoutError, OSError)) or (
+        isinstance(error, KafkaError) and bool(error.retriable)
+    )
 
 
 def _check_size(message: Message) -> None:

@@ -16,6 +16,8 @@ def configure_logging(level: int = logging.INFO) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s", force=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # A group's first coordinator look-up fails on every new cluster; what matters comes to us as an exception.
+    logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
