@@ -15,7 +15,7 @@ MAX_KEPT_SPACES: Final = 2
 """A JSON string with more of either is taken for text, whatever its name."""
 
 _PATTERNS: Final = (
-    ("email", re.compile(r"[\w.+%\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}")),
+    ("email", re.compile(r"(?<![\w.+%\-])[\w.+%\-]++@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}")),
     ("secret", re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=\-]{6,}")),
     ("secret", re.compile(r"\beyJ[\w\-]{8,}(?:\.[\w\-]*){1,2}")),
     (
