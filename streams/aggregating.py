@@ -174,7 +174,11 @@ class AggregateDriver:
             self._start(await self._consumer.rewind(run.tp, run.needed), run.restarts + 1)
 
     async def tick_for_ever(self) -> None:
-        """Once a second: which partitions are caught up and quiet, and tell their stage."""
+        """Once a second: which partitions are caught up and quiet, and tell their stage.
+
+        While other partitions of this worker go on, it is told again every tick: windows close only as far as a
+        quiet partition has vouched. When nothing goes on, every ``idle_secs`` is enough.
+        """
         idle_ms = self._config.windows.idle_secs * 1000
         before = time.monotonic()
         seen: dict[tuple[TP, int], int] = {}
@@ -185,12 +189,15 @@ class AggregateDriver:
             elapsed_ms = int(min(now - before, 2 * TICK_SECS) * 1000)
             before = now
             due = []
+            busy = any(seen.get((run.tp, run.epoch)) != run.taken for run in self._runs.values())
             for run in self._runs.values():
                 if run.taken != run.done or seen.get((run.tp, run.epoch)) != run.taken:
                     run.quiet_ms = run.told_ms = 0
                 else:
                     run.quiet_ms += elapsed_ms
-                    if run.quiet_ms - run.told_ms >= idle_ms and run.inbox.empty():
+                    since_told_ms = run.quiet_ms - run.told_ms
+                    wanted_ms = 0 if busy and run.told_ms else idle_ms
+                    if since_told_ms >= wanted_ms and run.inbox.empty():
                         due.append(run)
             seen = {(run.tp, run.epoch): run.taken for run in self._runs.values()}
             if due:

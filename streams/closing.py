@@ -1,7 +1,10 @@
 """When a window of the whole fleet closes, and with which partials: watermarks of many sources to one sequence.
 
 A window uses only the partials of the attempt whose watermark sealed it for a source; the first seal in the log
-wins and a sealed window never reopens. A window closes when every source that is not idle has sealed it. While
+wins and a sealed window never reopens. A window closes when every source has sealed it, or says that it is idle.
+An idle source vouches only for what the fleet had seen when it said so: its word lets windows close up to the
+fleet's largest event time of that moment minus the lateness, so it must be renewed while others go on. (Else a
+source whose worker died while it was idle would not hold up windows that its unread records belong to.) While
 all sources are idle, event time goes on by the time that they have been quiet.
 """
 
@@ -45,6 +48,8 @@ class _Source(msgspec.Struct):
     max_event_ms: int | None = None
     idle: bool = False
     quiet_ms: int = 0
+    vouched_event_ms: int | None = None
+    """The fleet's largest event time when the source last said that it is idle."""
     attempts: dict[str, dict[int, _Pieces]] = msgspec.field(default_factory=dict)
     """attempt -> window start -> pieces that no watermark has sealed yet."""
 
@@ -105,6 +110,8 @@ class Closing:
         source.idle, source.quiet_ms = watermark.idle, watermark.quiet_ms
         if watermark.max_event_ms is not None:
             source.max_event_ms = max(source.max_event_ms or 0, watermark.max_event_ms)
+        if watermark.idle:
+            source.vouched_event_ms = self._max_event_ms()
         until = watermark.sealed_until_ms
         if until is None or (source.sealed_until_ms is not None and until <= source.sealed_until_ms):
             self._forget(source, watermark.attempt, source.sealed_until_ms)
@@ -165,13 +172,26 @@ class Closing:
         sources = self.state.sources.values()
         if len(sources) < self.state.sources_total:
             return None
-        active = [source.sealed_until_ms for source in sources if not source.idle]
-        if active:
-            return None if None in active else min(until for until in active if until is not None)
-        sealed = [source.sealed_until_ms for source in sources if source.sealed_until_ms is not None]
-        events = [source.max_event_ms for source in sources if source.max_event_ms is not None]
-        if not sealed or not events:
+        newest = self._max_event_ms()
+        if newest is None:
             return None
-        quiet_ms = min(source.quiet_ms for source in sources)
-        elapsed = max(events) + quiet_ms - self._lateness_ms
-        return max(max(sealed), elapsed - elapsed % self._base_ms)
+        if all(source.idle and source.vouched_event_ms == newest for source in sources):
+            sealed = max(s.sealed_until_ms for s in sources if s.sealed_until_ms is not None)
+            quiet_ms = min(source.quiet_ms for source in sources)
+            return max(sealed, self._passed(newest + quiet_ms))
+        limits = [self._limit_of(source) for source in sources]
+        return None if None in limits else min(limit for limit in limits if limit is not None)
+
+    def _limit_of(self, source: _Source) -> int | None:
+        if not source.idle:
+            return source.sealed_until_ms
+        return None if source.vouched_event_ms is None else self._passed(source.vouched_event_ms)
+
+    def _max_event_ms(self) -> int | None:
+        times = [s.max_event_ms for s in self.state.sources.values() if s.max_event_ms is not None]
+        return max(times, default=None)
+
+    def _passed(self, event_ms: int) -> int:
+        """Up to where windows are complete when event time has reached ``event_ms``."""
+        passed = event_ms - self._lateness_ms
+        return passed - passed % self._base_ms

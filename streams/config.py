@@ -10,13 +10,21 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from detectors.incidents.triage import TriageParams
 from detectors.monitor import DetectParams
 from detectors.rules.absolute import Rule
 from detectors.rules.defaults import DEFAULT_RULES
-from sinks.clickhouse import ClickHouseConfig
+from sinks.clickhouse_config import ClickHouseConfig
 from streams.signals import SIGNALS
 
 DEFAULT_PATH = Path("tidewatch.toml")
@@ -87,7 +95,9 @@ class KafkaConfig(_Section):
 class TopicsConfig(_Section):
     """How topics are made; existing topics are never altered."""
 
-    partitions: int = Field(12, ge=1, le=1000, description="Partitions of the interactions and feedback topics.")
+    partitions: int = Field(
+        12, ge=1, le=1000, description="Partitions of the interactions and feedback topics."
+    )
     replication_factor: int = Field(1, ge=1, le=7, description="Replicas of each topic.")
     retention_hours: int = Field(168, ge=1, description="How long inputs and outputs stay on Kafka.")
     log_append_time: bool = Field(
@@ -112,7 +122,8 @@ class CheckpointConfig(_Section):
 
     interval_secs: float = Field(60.0, ge=0.1, le=3600, description="Time between checkpoints.")
     store: Literal["sqlite", "topic"] = Field(
-        "sqlite", description="sqlite: a file in state_dir (one host). topic: the compacted topic tidewatch.state."
+        "sqlite",
+        description="sqlite: a file in state_dir (one host). topic: the compacted topic tidewatch.state.",
     )
 
 
@@ -146,7 +157,9 @@ class SegmentsConfig(_Section):
         known = {*INTERACTION_DIMENSIONS, "model"}
         for segmentation in by:
             if not segmentation or len(set(segmentation)) != len(segmentation):
-                raise ValueError(f"a segmentation needs one or more different dimensions, got {list(segmentation)}")
+                raise ValueError(
+                    f"a segmentation needs one or more different dimensions, got {list(segmentation)}"
+                )
             for dimension in segmentation:
                 if dimension not in known and not dimension.startswith("attributes."):
                     raise ValueError(
@@ -162,7 +175,10 @@ class LimitsConfig(_Section):
 
     record_bytes: int = Field(262_144, ge=1024, le=1_000_000, description="Largest input record.")
     partial_bytes: int = Field(
-        900_000, ge=10_000, le=16_000_000, description="Largest record of tidewatch.partials and tidewatch.summaries."
+        900_000,
+        ge=10_000,
+        le=16_000_000,
+        description="Largest record of tidewatch.partials and tidewatch.summaries.",
     )
     open_windows: int = Field(
         8640, ge=10, description="Base windows open at once in one partition; the oldest is sealed beyond it."
@@ -196,7 +212,9 @@ class Config(_Section):
     record: RecordConfig = RecordConfig()
     detect: DetectParams = DetectParams()
     triage: TriageParams = TriageParams()
-    rules: tuple[Rule, ...] = Field(DEFAULT_RULES, description="Absolute rules; setting any replaces the defaults.")
+    rules: tuple[Rule, ...] = Field(
+        DEFAULT_RULES, description="Absolute rules; setting any replaces the defaults."
+    )
     clickhouse: ClickHouseConfig = ClickHouseConfig()
 
     @field_validator("rules")
@@ -254,9 +272,13 @@ def load_config(path: Path | None = None) -> Config:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError([_problem(file, "(file)", str(error.strerror), "a readable TOML file", "Check --config.")])  # noqa: B904
+        raise ConfigError(
+            [_problem(file, "(file)", str(error.strerror), "a readable TOML file", "Check --config.")]
+        )  # noqa: B904
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([_problem(file, "(file)", str(error), "valid TOML in UTF-8", "Correct the syntax.")])  # noqa: B904
+        raise ConfigError(
+            [_problem(file, "(file)", str(error), "valid TOML in UTF-8", "Correct the syntax.")]
+        )  # noqa: B904
     return parse_config(tree, file)
 
 

@@ -23,7 +23,7 @@ from streams.replay import TOPIC_OF_STREAM, Replay
 from streams.simulate.scenarios import silent_model_change
 from streams.simulate.traffic import TrafficSpec, generate
 from streams.topics import ANOMALIES, INCIDENTS, SUMMARIES, TOPICS
-from tests.support.brokers import Broker, log_size, make_topics, read_all, send
+from tests.support.brokers import Broker, log_size, make_topics, read_all, send_in_order
 from tests.support.processes import Child, eventually, tidewatch
 
 START_MS = 1_790_000_000_000
@@ -127,13 +127,29 @@ class Run:
         return stack.enter_context(tidewatch(*arguments, log=log, cwd=self.folder))
 
     def send(self, events: Iterable[Event]) -> None:
-        by_topic: dict[str, dict[int, list[bytes]]] = {}
-        for event in events:
-            topic = TOPIC_OF_STREAM[event.stream]
-            partition = zlib.crc32(event.key) % self.partitions if TOPICS[topic].partitions is None else 0
-            by_topic.setdefault(topic, {}).setdefault(partition, []).append(event.value)
-        for topic, values in by_topic.items():
-            asyncio.run(send(self.config, topic, values))
+        """All topics together, in the order of the events."""
+        asyncio.run(send_in_order(self.config, (self._place(event) for event in events)))
+
+    def send_end(self, events: list[Event]) -> None:
+        """A record for every partition a minute after the last, so that watermarks pass the last input window."""
+        at_ms = max(event.at_ms for event in events) + 60_000
+        common = {"occurred_at": at_ms, "event_id": "end", "model_requested": "acme-chat-2"}
+        bodies = {
+            "llm.interactions": common,
+            "llm.feedback": common | {"name": "user_feedback", "score": 1.0},
+            "llm.changes": {"change_id": "end", "occurred_at": at_ms, "kind": "deploy"},
+        }
+        places = [
+            (topic, partition, orjson.dumps(body))
+            for topic, body in bodies.items()
+            for partition in range(self.partitions if TOPICS[topic].partitions is None else 1)
+        ]
+        asyncio.run(send_in_order(self.config, places))
+
+    def _place(self, event: Event) -> tuple[str, int, bytes]:
+        topic = TOPIC_OF_STREAM[event.stream]
+        spread = TOPICS[topic].partitions is None
+        return topic, zlib.crc32(event.key) % self.partitions if spread else 0, event.value
 
     def summaries_written(self) -> int:
         return asyncio.run(log_size(self.config, SUMMARIES))
@@ -145,6 +161,7 @@ class Run:
         return results({topic: self.read(topic) for topic in (SUMMARIES, ANOMALIES, INCIDENTS)}, events)
 
     def await_end(self, events: list[Event]) -> None:
+        self.send_end(events)
         last = max(event.at_ms for event in events) // 10_000 * 10_000
         seen = 0
 
@@ -173,7 +190,7 @@ def slices(events: list[Event], count: int) -> Iterator[list[Event]]:
 
 def assert_equal(found: Results, expected: Results) -> None:
     lost = expected.summaries.keys() - found.summaries.keys()
-    assert not lost, f"{len(lost)} summaries lost"
+    assert not lost, f"{len(lost)} summaries lost, of windows {sorted({key.split(',')[0] for key in lost})}"
     assert not found.summaries.keys() - expected.summaries.keys(), "summaries that should not be"
     differing = [key for key, value in expected.summaries.items() if found.summaries[key] != value]
     assert not differing, f"{len(differing)} summaries differ, such as {differing[0]}"

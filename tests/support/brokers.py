@@ -85,6 +85,18 @@ async def send(config: Config, topic: str, values: Mapping[int, Iterable[bytes]]
         await producer.stop()
 
 
+async def send_in_order(config: Config, records: Iterable[tuple[str, int, bytes]]) -> None:
+    """Send (topic, partition, value) in the given order."""
+    producer = AIOKafkaProducer(**producer_settings(config.kafka), linger_ms=5)
+    await producer.start()
+    try:
+        await asyncio.gather(
+            *[await producer.send(topic, value, partition=partition) for topic, partition, value in records]
+        )
+    finally:
+        await producer.stop()
+
+
 async def read_all(config: Config, topic: str, *, isolation_level: str = "read_uncommitted") -> list[Any]:
     """All records of a topic from its beginning to its end as of now, partition by partition."""
     consumer = AIOKafkaConsumer(

@@ -85,7 +85,7 @@ def run(partitions: Sequence[Sequence[bytes]], seed: int, max_chunk: int) -> dic
     while any(waiting):
         at = rng.choice([at for at, left in enumerate(waiting) if left])
         fleet.take(sources[at].add(waiting[at].pop(0), NOW).messages)
-    for source in sources:
+    for source in (*sources, *sources):
         fleet.take(source.idle(0).messages)
     return fleet.filled()
 
@@ -168,13 +168,28 @@ def test_an_unheard_source_holds_every_window() -> None:
     assert sorted(fleet.windows) == [T0 + n * 10_000 for n in range(4)]
 
 
+def test_an_idle_source_vouches_only_for_what_had_been_seen() -> None:
+    fleet = Fleet()
+    busy, quiet = aggregate(0, 2), aggregate(1, 2)
+    for source in (busy, quiet):
+        fleet.take(source.start().messages)
+    fleet.take(busy.add(records([event(n, n * 1000) for n in range(40)]), NOW).messages)
+    fleet.take(quiet.idle(10_000).messages)
+    assert sorted(fleet.windows) == [T0, T0 + 10_000]
+    more = [LocalRecord(TOPIC, 0, 40 + n, event(40 + n, 40_000 + n * 1000)) for n in range(60)]
+    fleet.take(busy.add(more, NOW).messages)
+    assert len(fleet.windows) == 2, "its worker may have died, with records unread"
+    fleet.take(quiet.idle(11_000).messages)
+    assert len(fleet.windows) == 8
+
+
 def test_a_woken_source_holds_the_windows_again() -> None:
     fleet = Fleet()
     busy, quiet = aggregate(0, 2), aggregate(1, 2)
     for source in (busy, quiet):
         fleet.take(source.start().messages)
-    fleet.take(quiet.idle(10_000).messages)
     fleet.take(busy.add(records([event(n, n * 1000) for n in range(40)]), NOW).messages)
+    fleet.take(quiet.idle(10_000).messages)
     closed = max(fleet.windows)
     fleet.take(quiet.add(records([event(100, 39_000)], 1), NOW).messages)
     more = [LocalRecord(TOPIC, 0, 40 + n, event(40 + n, 40_000 + n * 1000)) for n in range(60)]
