@@ -78,7 +78,8 @@ async def _wait_for_listener(kafka: KafkaConfig, deadline: float) -> None:
     while True:
         for host, port in addresses:
             try:
-                _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), 5.0)
+                async with asyncio.timeout(5.0):  # wait_for of Python 3.11 can swallow a cancellation
+                    _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
             except (OSError, TimeoutError) as error:
                 last: Exception = error
             else:

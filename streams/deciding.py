@@ -7,6 +7,7 @@ the checkpoint's position, not the group's offset, which only shows the lag.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -132,20 +133,20 @@ class DecideDriver:
         interval = self._config.checkpoint.interval_secs
         due = time.monotonic() + interval
         saved = decide.next_offset
-        while True:
-            try:
-                chunk = await asyncio.wait_for(run.inbox.get(), max(0.01, due - time.monotonic()))
-            except TimeoutError:
-                chunk = ()
-            if chunk:
+        stopping = False
+        while not stopping:
+            chunk: Chunk | None = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.01, due - time.monotonic())):
+                    chunk = await run.inbox.get()
+                    stopping = chunk is None
+            if chunk is not None:
                 await self._take(chunk, decide)
-            if chunk is None or time.monotonic() >= due:
+            if stopping or time.monotonic() >= due:
                 if decide.next_offset != saved:
                     await self._checkpoint(run, decide, store)
                     saved = decide.next_offset
                 due = time.monotonic() + interval
-            if chunk is None:
-                return
 
     async def _take(self, chunk: Chunk, decide: Decide) -> None:
         messages: list[Message] = []

@@ -86,7 +86,8 @@ class RecordDriver:
         """Until ``stop``: gather, write, commit."""
         while True:
             try:
-                chunk = await asyncio.wait_for(self._inbox.get(), TICK_SECS)
+                async with asyncio.timeout(TICK_SECS):
+                    chunk = await self._inbox.get()
             except TimeoutError:
                 if self._stage.due():
                     await self._flush()

@@ -71,7 +71,8 @@ class TopicStateStore:
         self._producer = producer
 
     async def load(self) -> Checkpoint | None:
-        found = await asyncio.wait_for(self._read(), READ_TIMEOUT_SECS)
+        async with asyncio.timeout(READ_TIMEOUT_SECS):
+            found = await self._read()
         head_bytes = found.get(self._head_key)
         if head_bytes is None:
             return None
@@ -102,7 +103,9 @@ class TopicStateStore:
         sealed = encode(checkpoint, self._fleet, self._key)
         save_id = secrets.token_hex(8)
         pieces = [sealed[i : i + self._piece_bytes] for i in range(0, len(sealed), self._piece_bytes)]
-        records = [(self._piece_key(i), save_id.encode() + piece) for i, piece in enumerate(pieces)]
+        records: list[tuple[bytes, bytes | None]] = [
+            (self._piece_key(i), save_id.encode() + piece) for i, piece in enumerate(pieces)
+        ]
         records += [(self._piece_key(i), None) for i in range(len(pieces), self._pieces_before)]
         records.append((self._head_key, msgspec.msgpack.encode(_Head(save_id, len(pieces), len(sealed)))))
         try:

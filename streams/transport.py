@@ -218,7 +218,8 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "") for tp, o in offsets.items()
         }
         while True:
-            await asyncio.wait_for(coordinator.ensure_coordinator_known(), timeout_secs)
+            async with asyncio.timeout(timeout_secs):
+                await coordinator.ensure_coordinator_known()
             try:
                 async with coordinator._commit_lock:
                     if coordinator.generation != self._generation or self._generation < 0:

@@ -72,7 +72,8 @@ class Watchdog:
             raise Stalled(f"the consumer is dead: {failure!r}") from failure
         assigned = self._consumer.assignment()
         try:
-            standing = await asyncio.wait_for(self._consumer.standing(assigned), self._stall_secs)
+            async with asyncio.timeout(self._stall_secs):
+                standing = await self._consumer.standing(assigned)
         except Exception as error:
             # Without the broker nobody can tell whether there is anything to do; delivery has its own deadline.
             log.info("the watchdog cannot see the end of the partitions", reason=repr(error))

@@ -164,11 +164,14 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             if failure is None:
                 self.app.chunk_consumer.stop_flow()
-                await asyncio.wait_for(self.finish(), FINISH_SECS)
+                async with asyncio.timeout(FINISH_SECS):
+                    await self.finish()
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.app.stop(), LEAVE_SECS)
+            async with asyncio.timeout(LEAVE_SECS):
+                await self.app.stop()
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.close(), LEAVE_SECS)
+            async with asyncio.timeout(LEAVE_SECS):
+                await self.close()
         self._status_path().unlink(missing_ok=True)
         return 0 if failure is None else 1
 
@@ -201,7 +204,8 @@ class Worker:
         """Records between what is done and the ends of our partitions; None while the broker cannot be asked."""
         progress = self.progress()
         try:
-            standing = await asyncio.wait_for(self.app.chunk_consumer.standing(progress), 5.0)
+            async with asyncio.timeout(5.0):
+                standing = await self.app.chunk_consumer.standing(progress)
         except Exception:
             return None
         return sum(
