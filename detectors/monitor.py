@@ -31,6 +31,9 @@ SCHEMA: Final = 1
 LEVEL: Final = "level"
 """Name under which DETECT says that the level of a frozen series is back."""
 _LEVEL_GAIN: Final = 0.1
+_LEVEL_GAIN_LARGE: Final = 0.3
+_LARGE_SHIFT: Final = 3.0
+"""A shift of this many sigmas stands out of the noise, so its end may be read faster."""
 _BAND_SIGMAS: Final = 3.0
 
 
@@ -268,6 +271,9 @@ class Detect:
         at = look.at
         series = int(scored.panes.series[at])
         run = self._runs.of(series, up=look.up)
+        if self._scales.is_rate[series % len(self._signals)]:
+            # A stop should read as 0, not as the mean since a little before it.
+            return run._replace(mean_value=float(scored.panes.value[at]), events=int(scored.panes.events[at]))
         since = 0 if look.hits.since is None else int(look.hits.since[look.hit])
         if look.hits.level is None or since <= 2 * run.panes:
             return run
@@ -308,7 +314,8 @@ class Detect:
             return []
         series = index[at]
         towards = np.clip(scored.z[at] * status["side"][series], -8.0, 8.0)
-        level = status["level"][series] + _LEVEL_GAIN * (towards - status["level"][series])
+        gain = np.where(status["shift"][series] >= _LARGE_SHIFT, _LEVEL_GAIN_LARGE, _LEVEL_GAIN)
+        level = status["level"][series] + gain * (towards - status["level"][series])
         status["level"][series] = level
         limit = np.minimum(self.params.back_sigmas, 0.5 * status["shift"][series])
         status["back"][series] = np.where(level < limit, status["back"][series] + 1, 0)

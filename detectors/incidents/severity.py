@@ -34,6 +34,7 @@ class Effect(NamedTuple):
     """A change as severity sees it."""
 
     observed: float
+    """Since the onset; of a rate, its last pane."""
     expected: float
     distance: float
     """|T(observed) - T(expected)|, comparable with ``Scale.notable``."""

@@ -214,10 +214,17 @@ def _anomaly(fingerprint: str, evidence: Evidence, block: WindowBlock, row: int 
 
 
 def _stronger(new: Evidence, peak: Evidence) -> bool:
-    """Worse severity, or as severe and farther from what was expected."""
+    """Worse severity, or as severe and farther from what was expected (for rules: beyond the bound)."""
     if new.severity != peak.severity:
         return new.severity > peak.severity
-    return abs(new.observed - new.expected) > abs(peak.observed - peak.expected)
+    return _distance(new) > _distance(peak)
+
+
+def _distance(evidence: Evidence) -> float:
+    distance = evidence.observed - evidence.expected
+    if evidence.family == "rule":
+        return distance if evidence.upper is not None else -distance
+    return abs(distance)
 
 
 def _copy(incident: Incident) -> Incident:

@@ -110,12 +110,13 @@ class RuleBook:
         condition.last = value or condition.last
         if value is not None and not _is_back(rule, value.value):
             condition.clear_since_ms = None
-            now = severity if severity is not None else condition.severity
-            worse = now > condition.severity
+            if severity is None:
+                return None  # inside the bound, but not by the margin: neither news nor the end
+            worse = severity > condition.severity
             if not worse and end_ms - condition.said_ms < self._repeat_ms:
                 return None
-            condition.severity, condition.said_ms = max(now, condition.severity), end_ms
-            return _evidence(rule, segment, block, value, now, condition.started_at_ms)
+            condition.severity, condition.said_ms = max(severity, condition.severity), end_ms
+            return _evidence(rule, segment, block, value, severity, condition.started_at_ms)
         if condition.clear_since_ms is None:
             condition.clear_since_ms = block.window_start_ms
         if end_ms - condition.clear_since_ms < rule.hold_secs * 1000:

@@ -20,37 +20,32 @@ NUMERIC = {name: signal for name, signal in SIGNALS.items() if signal.kind != "m
 BASE_MS = 10_000
 START_MS = 1_789_992_000_000
 """A Monday, 12:00 UTC."""
-_FLAGS = {flag.name: flag.stream for flag in FLAGS}
-_VALUES = {value.name: value.stream for value in VALUES}
+_FLAGS = {flag.name for flag in FLAGS}
+_VALUES = {value.name for value in VALUES}
 
 
 def window(
     start_ms: int,
     records: Mapping[str, Sequence[float]] | None = None,
     by: Mapping[str, Sequence[str]] | None = None,
-    end_ms: int | None = None,
+    votes: Mapping[str, Sequence[float]] | None = None,
 ) -> WindowBlock:
     """A window of records given as columns of measures (``error``, ``duration_ms``, ``judge_score`` …).
 
     ``by`` gives dimensions: one value per record each; every dimension is one segmentation, and the fleet
-    always is one. Feedback measures make feedback records beside the interactions.
+    always is one. ``votes`` are feedback measures of the whole fleet only.
     """
-    records = dict(records or {})
     blocks = [
-        _block({n: v for n, v in records.items() if _stream(n) == stream}, by or {}, start_ms, stream)
-        for stream in ("interaction", "feedback")
+        _block(dict(records or {}), by or {}, start_ms, "interaction"),
+        *(_block({name: values}, {}, start_ms, "feedback") for name, values in (votes or {}).items()),
     ]
-    return WindowBlock(start_ms, end_ms or start_ms + BASE_MS, merge(blocks, LAYOUT), LAYOUT)
-
-
-def _stream(name: str) -> str:
-    return _FLAGS.get(name) or _VALUES[name]
+    return WindowBlock(start_ms, start_ms + BASE_MS, merge(blocks, LAYOUT), LAYOUT)
 
 
 def _block(
     records: dict[str, Sequence[float]], by: Mapping[str, Sequence[str]], start_ms: int, stream: str
 ) -> Any:
-    if not records:
+    if not records or not len(next(iter(records.values()))):
         return empty_block(LAYOUT)
     n = len(next(iter(records.values())))
     columns = Columns(

@@ -314,10 +314,8 @@ def closings(detect: Detect, first: int, last: int) -> list[Closing]:
     found = []
     for number in range(first, last):
         _, records, by = busy_window(number, np.random.default_rng(number))
-        votes = records.pop("judge_score")
-        block = (
-            window(at(number), {**records}, by) if number % 7 else window(at(number), {"judge_score": votes})
-        )
+        votes = {"judge_score": records.pop("judge_score")}
+        block = window(at(number), records if number % 7 else None, by if number % 7 else None, votes)
         closing = detect.close(block)
         detect.apply(
             Verdict("freeze", e.segment, e.signal)
