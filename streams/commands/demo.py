@@ -19,7 +19,7 @@ INTERRUPTED: Final = 130
 
 
 @click.command("demo")
-@click.option("--seed", default=Options.seed, show_default=True, help="Seed of the simulated traffic.")
+@click.option("--seed", default=Options.seed, show_default=True, help="Other traffic of the same kind.")
 @click.option(
     "--rate",
     "rate_per_sec",

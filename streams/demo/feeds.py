@@ -54,8 +54,8 @@ async def follow_results(config: Config, model: DemoModel, on_alert: Callable[[A
         auto_offset_reset="earliest",
         fetch_max_wait_ms=100,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([TopicPartition(topic, 0) for topic in (SUMMARIES, INCIDENTS, ALERTS)])
         while True:
             fetched = await consumer.getmany(timeout_ms=200, max_records=200)
@@ -93,12 +93,19 @@ class Lag:
         self._admin: AIOKafkaAdminClient | None = None
 
     async def __aenter__(self) -> Lag:
-        self._admin = await open_admin(self._config.kafka)
-        self._consumer = AIOKafkaConsumer(**client_settings(self._config.kafka), group_id=None)
-        await self._consumer.start()
+        try:
+            self._admin = await open_admin(self._config.kafka)
+            self._consumer = AIOKafkaConsumer(**client_settings(self._config.kafka), group_id=None)
+            await self._consumer.start()
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         if self._consumer is not None:
             await self._consumer.stop()
         if self._admin is not None:

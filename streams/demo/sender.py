@@ -28,7 +28,11 @@ class Sender:
     async def __aenter__(self) -> Sender:
         settings = producer_settings(self._config.kafka)
         self._producer = AIOKafkaProducer(**settings, client_id="tidewatch-demo-traffic")
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except BaseException:
+            await self._producer.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

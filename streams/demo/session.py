@@ -65,11 +65,13 @@ async def run_session(options: Options, display: Display) -> Outcome:
         tick(model, stack.processes())
         tell("starting the broker, the detect and record workers and chDB")
         async with supervised:
-            return await alongside(
+            outcome = await alongside(
                 _drive(supervised, Driver(options, stack, display, model)),
                 supervised.ended(),
                 _refresh(model, display, stack),
             )
+            display.freeze(model)
+            return outcome
 
 
 async def _drive(supervised: LocalStack, driver: Driver) -> Outcome:

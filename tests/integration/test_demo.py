@@ -196,6 +196,8 @@ def test_a_signal_at_any_moment_leaves_no_process(
     if moment != "importing":
         assert code == 130, run.text
         assert "nothing is left running" in run.text
+        assert "Traceback" not in run.text
+        assert "Unclosed" not in run.text
 
 
 @pytest.mark.slow
