@@ -1,0 +1,45 @@
+"""docs/detection.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from detectors.incidents.severity import CRITICAL_EFFECT, CRITICAL_MIN_EVENTS
+from detectors.monitor import DetectParams
+from detectors.registry import DETECTORS
+from detectors.rules.defaults import DEFAULT_RULES
+
+DOC = re.sub(r"\s+", " ", (Path(__file__).parents[3] / "docs" / "detection.md").read_text(encoding="utf-8"))
+
+
+def test_every_detector_and_every_rule_has_its_row() -> None:
+    for name in DETECTORS:
+        assert f"| `{name}` |" in DOC
+    for rule in DEFAULT_RULES:
+        sign = ">" if rule.worse == "up" else "<"
+        span = "UTC day" if rule.per_day else f"{rule.span_secs} s"
+        row = f"| `{rule.name}` | `{rule.signal}` | {sign} {rule.warning:g} | {sign} {rule.critical:g} | {span} | {rule.min_events} |"
+        assert row in DOC
+
+
+def test_the_numbers_in_the_text_are_the_defaults() -> None:
+    params = DetectParams()
+    d = params.detectors
+    for sentence in (
+        f"until it has {params.panes.events} observations",
+        f"half-life {params.baseline.half_life_panes} panes",
+        f"has had {params.baseline.min_panes} panes and {params.baseline.min_events} observations",
+        f"clipped to {params.baseline.clip_sigmas:g} sigmas",
+        f"at most {params.runs.max_suspect_panes} panes in a row",
+        f"g + z − {params.runs.allowance:g}",
+        f"beyond {d.page_hinkley.delta:g} σ reaches {d.page_hinkley.threshold:g} σ (input clipped at {d.page_hinkley.clip_sigmas:g} σ)",
+        f"beyond {d.robust_z.threshold:g} robust σ",
+        f"δ = {d.adwin.delta:.0e}".replace("e-06", "e-6"),
+        f"back for {params.back_panes} panes (within {params.back_sigmas:g} σ",
+        f"at least {CRITICAL_MIN_EVENTS} observations",
+    ):
+        assert sentence in DOC, sentence
+    assert {name: effect for name, effect in CRITICAL_EFFECT.items() if effect == 0.25}.keys() == {
+        "error_ratio", "refusal_ratio", "schema_valid_ratio", "thumbs_down_ratio",
+    }  # fmt: skip
