@@ -16,6 +16,7 @@ from detectors.records import rfc3339
 from streams.demo.format import number, segment_label
 from streams.demo.model import AlertLine, DemoModel
 from streams.demo.queries import Answer
+from streams.demo.settings import DIFFERENCES
 from streams.segments import field_of
 from streams.simulate import Truth
 
@@ -180,6 +181,7 @@ def summary(outcome: Outcome) -> RenderableType:
         f"{outcome.sent:,} records through the broker, {outcome.windows_closed} windows, "
         f"{outcome.segments} segments, {outcome.elapsed_secs:.0f} s in all",
     )
+    table.add_row("settings", f"the defaults, but {DIFFERENCES}")
     table.add_row("next", "tidewatch up  ·  tidewatch replay FILE  ·  tidewatch sql 'SELECT …'")
     return Panel(table, title="[bold]What you saw[/]", title_align="left", border_style="green")
 

@@ -19,6 +19,11 @@ RULE_LIMITS: Final[dict[str, dict[str, float]]] = {
 """What differs from the default rules, which are made for a product of a few requests a second. This fleet spends
 about 50,000 USD a day, of which the demo sees half an hour; and one vote in ten is down while nothing is wrong, so
 that 50 votes, the default's floor, now and then hold 15 % by chance."""
+DIFFERENCES: Final = (
+    f"allowed lateness {LATENESS_SECS} s (the traffic is in order), {PARTITIONS} partitions, and for a fleet of "
+    "this volume: spend limits of 10,000 and 20,000 USD a day, thumbs-down rule from 500 votes on"
+)
+"""What differs from the defaults, in words."""
 WATCHED: Final = {"provider": "acme-ai", "model": "acme-chat-2"}
 """The segment that the view shows: where the incident will strike."""
 SHOWN: Final = (

@@ -26,6 +26,9 @@ MARKED: Final = 0.25
 """A bar this far (relative) from the expected value is drawn red; a matter of display only."""
 CHROME_LINES: Final = 22
 """Lines of the view besides the list of incidents, one of them the cursor's."""
+TALL_LINES: Final = 28
+"""From this height on the alert's summary may take two lines."""
+SUMMARY_CHARS: Final = 150
 TABLE_COLUMNS: Final = 46
 """Columns of the view besides the charts."""
 
@@ -33,10 +36,11 @@ TABLE_COLUMNS: Final = 46
 def render(model: DemoModel, width: int, height: int) -> RenderableType:
     """The whole screen for a terminal of this size (80x24 at least)."""
     parts: list[RenderableType] = [_steps(model), Text(""), _facts(model), Text(""), _signals(model, width)]
-    room = max(1, height - CHROME_LINES)
+    tall = height >= TALL_LINES
+    room = max(1, height - CHROME_LINES - tall)
     parts += [Text(""), _incidents(model, room)]
     if model.headline is not None:
-        parts.append(_alert(model, model.headline))
+        parts.append(_alert(model, model.headline, wrapped=tall))
     return Panel(
         Group(*parts),
         title="[bold]Tidewatch demo[/]",
@@ -178,8 +182,10 @@ def _incident(incident: IncidentLine) -> Text:
     return line
 
 
-def _alert(model: DemoModel, received: AlertLine) -> RenderableType:
-    text = Text(str(received.alert["summary"]), "bold", no_wrap=True, overflow="ellipsis")
+def _alert(model: DemoModel, received: AlertLine, *, wrapped: bool) -> RenderableType:
+    text = Text(str(received.alert["summary"])[:SUMMARY_CHARS], "bold")
+    if not wrapped:
+        text.no_wrap, text.overflow = True, "ellipsis"
     note = Text(f"on llm.alerts at {clock(received.received_ms)}", "bright_black")
     if model.onset_ms is not None:
         delay = (received.received_ms - model.onset_ms) / 1000
