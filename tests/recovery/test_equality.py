@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import orjson
@@ -31,12 +32,10 @@ MINUTES = 24
 NOW_MS = START_MS + 86_400_000
 SECTIONS: dict[str, Any] = {
     "checkpoint": {"interval_secs": 0.5},
-    "windows": {
-        "idle_secs": 30
-    },  # longer than a takeover: an idle source would seal what the next slice still fills
     "kafka": {"session_timeout_secs": 3.0, "chunk_records": 300},
 }
 LIMIT_SECS = 150.0
+FEED_SECS = 60.0
 
 
 class Event(NamedTuple):
@@ -130,21 +129,13 @@ class Run:
         """All topics together, in the order of the events."""
         asyncio.run(send_in_order(self.config, (self._place(event) for event in events)))
 
-    def send_end(self, events: list[Event]) -> None:
-        """A record for every partition a minute after the last, so that watermarks pass the last input window."""
-        at_ms = max(event.at_ms for event in events) + 60_000
-        common = {"occurred_at": at_ms, "event_id": "end", "model_requested": "acme-chat-2"}
-        bodies = {
-            "llm.interactions": common,
-            "llm.feedback": common | {"name": "user_feedback", "score": 1.0},
-            "llm.changes": {"change_id": "end", "occurred_at": at_ms, "kind": "deploy"},
-        }
-        places = [
-            (topic, partition, orjson.dumps(body))
-            for topic, body in bodies.items()
-            for partition in range(self.partitions if TOPICS[topic].partitions is None else 1)
-        ]
-        asyncio.run(send_in_order(self.config, places))
+    def send_slowly(self, events: list[Event], seconds: float) -> Thread:
+        """The same spread over some seconds, in the background: no partition falls quiet on the way."""
+        places = [self._place(event) for event in events]
+        feeding = send_in_order(self.config, places, over_secs=seconds)
+        thread = Thread(target=asyncio.run, args=(feeding,), name="feeder")
+        thread.start()
+        return thread
 
     def _place(self, event: Event) -> tuple[str, int, bytes]:
         topic = TOPIC_OF_STREAM[event.stream]
@@ -161,7 +152,6 @@ class Run:
         return results({topic: self.read(topic) for topic in (SUMMARIES, ANOMALIES, INCIDENTS)}, events)
 
     def await_end(self, events: list[Event]) -> None:
-        self.send_end(events)
         last = max(event.at_ms for event in events) // 10_000 * 10_000
         seen = 0
 
@@ -180,12 +170,6 @@ class Run:
 
     def last_words(self) -> str:
         return (self.folder / f"worker-{self.started}.log").read_text()[-2000:]
-
-
-def slices(events: list[Event], count: int) -> Iterator[list[Event]]:
-    size = -(-len(events) // count)
-    for lo in range(0, len(events), size):
-        yield events[lo : lo + size]
 
 
 def assert_equal(found: Results, expected: Results) -> None:
@@ -213,15 +197,14 @@ def test_one_worker_on_the_embedded_broker(
 
 
 def killed_five_times(run: Run, events: list[Event], workers: int, seed: int) -> None:
-    """Sends the events in six slices; after each of the first five a worker is killed in the middle of it."""
+    """While the events come in, five times: wait until windows close, then kill -9 a worker and start another."""
     rng = random.Random(seed)
     with ExitStack() as stack:
         alive = [run.worker(stack) for _ in range(workers)]
-        for number, part in enumerate(slices(events, 6)):
+        feeder = run.send_slowly(events, FEED_SECS)
+        stack.callback(feeder.join)
+        for _ in range(5):
             before = run.summaries_written()
-            run.send(part)
-            if number == 5:
-                break
             eventually(
                 lambda before=before: run.summaries_written() > before,  # type: ignore[misc]
                 within_secs=LIMIT_SECS,
@@ -230,6 +213,7 @@ def killed_five_times(run: Run, events: list[Event], workers: int, seed: int) ->
             victim = alive.pop(rng.randrange(workers))
             victim.kill()
             alive.append(run.worker(stack))
+        feeder.join()
         run.await_end(events)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -85,14 +86,22 @@ async def send(config: Config, topic: str, values: Mapping[int, Iterable[bytes]]
         await producer.stop()
 
 
-async def send_in_order(config: Config, records: Iterable[tuple[str, int, bytes]]) -> None:
-    """Send (topic, partition, value) in the given order."""
+async def send_in_order(
+    config: Config, records: Iterable[tuple[str, int, bytes]], *, over_secs: float = 0.0
+) -> None:
+    """Send (topic, partition, value) in the given order, at once or spread evenly over some seconds."""
+    places = list(records)
     producer = AIOKafkaProducer(**producer_settings(config.kafka), linger_ms=5)
     await producer.start()
     try:
-        await asyncio.gather(
-            *[await producer.send(topic, value, partition=partition) for topic, partition, value in records]
-        )
+        futures = []
+        begin = time.monotonic()
+        for number, (topic, partition, value) in enumerate(places):
+            ahead_secs = begin + over_secs * number / len(places) - time.monotonic()
+            if ahead_secs > 0.05:
+                await asyncio.sleep(ahead_secs)
+            futures.append(await producer.send(topic, value, partition=partition))
+        await asyncio.gather(*futures)
     finally:
         await producer.stop()
 
@@ -127,7 +136,9 @@ async def log_size(config: Config, topic: str) -> int:
     await consumer.start()
     try:
         partitions = partitions_of(TOPICS[topic], config)
-        return sum((await consumer.end_offsets([TopicPartition(topic, n) for n in range(partitions)])).values())
+        return sum(
+            (await consumer.end_offsets([TopicPartition(topic, n) for n in range(partitions)])).values()
+        )
     finally:
         await consumer.stop()
 

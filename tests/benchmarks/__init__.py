@@ -1,0 +1,1 @@
+"""Measurements side by side in one run: ratios and percentiles, never verdicts of a test run."""
