@@ -163,7 +163,8 @@ class SegmentsConfig(_Section):
             for dimension in segmentation:
                 if dimension not in known and not dimension.startswith("attributes."):
                     raise ValueError(
-                        f"unknown dimension {dimension!r}; use one of {', '.join(sorted(known))} or attributes.<name>"
+                        f"unknown dimension {dimension!r}; use attributes.<name> or one of "
+                        + ", ".join(sorted(known))
                     )
         if len(set(by)) != len(by):
             raise ValueError("a segmentation is listed twice")
@@ -274,11 +275,11 @@ def load_config(path: Path | None = None) -> Config:
     except OSError as error:
         raise ConfigError(
             [_problem(file, "(file)", str(error.strerror), "a readable TOML file", "Check --config.")]
-        )  # noqa: B904
+        )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             [_problem(file, "(file)", str(error), "valid TOML in UTF-8", "Correct the syntax.")]
-        )  # noqa: B904
+        )
     return parse_config(tree, file)
 
 

@@ -22,7 +22,9 @@ from streams.replay_store import StoreOutput
 
 @click.command("replay")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the results as JSONL.")
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the results as JSONL."
+)
 @click.option("--sql", "into_store", is_flag=True, help="Write events and results into the configured store.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals and alerts as one JSON object.")
 @config_option
@@ -96,7 +98,9 @@ def _report(totals: Totals, alerts: list[bytes], output: Path | None, as_json: b
         fields = orjson.loads(alert)
         state = "FIRING  " if fields["type"].endswith("firing") else "resolved"
         click.echo(f"{fields['detected_at']}  {state}  {fields['severity']:<8}  {fields['summary']}")
-    counts = ", ".join(f"{count} {topic.rpartition('.')[2]}" for topic, count in sorted(totals.by_topic.items()))
+    counts = ", ".join(
+        f"{count} {topic.rpartition('.')[2]}" for topic, count in sorted(totals.by_topic.items())
+    )
     click.echo(f"{totals.records} records, {totals.windows} windows; {counts or 'nothing to report'}")
     if output is not None:
         click.echo(f"results are in {output}")

@@ -64,9 +64,7 @@ def _measure(broker: Broker, folder: Path, arguments: argparse.Namespace, consol
     config = broker.config(folder / "filled", **sections)
     asyncio.run(make_topics(config))
     console.print(f"filling a topic with {arguments.records:,} events of {EVENT_BYTES} bytes ...")
-    asyncio.run(
-        fill(config, "llm.interactions", events(arguments.records, START_MS, 20_000), PARTITIONS)
-    )
+    asyncio.run(fill(config, "llm.interactions", events(arguments.records, START_MS, 20_000), PARTITIONS))
     runs: dict[str, list[dict[str, float]]] = {"bare": [], "tidewatch": [], "faust": []}
     for round_ in range(arguments.rounds):
         for program in runs:
@@ -86,7 +84,11 @@ def _measure(broker: Broker, folder: Path, arguments: argparse.Namespace, consol
     }
     console.print("measuring the delay from window close to alert at 20,000 events/s ...")
     delay = measure_delay(broker, folder / "delay", arguments.delay_secs)
-    machine = {"python": platform.python_version(), "processors": _processors(), "machine": platform.machine()}
+    machine = {
+        "python": platform.python_version(),
+        "processors": _processors(),
+        "machine": platform.machine(),
+    }
     return {"machine": machine, "runs": runs, "medians": medians, "ratios": ratios, "delay": delay}
 
 

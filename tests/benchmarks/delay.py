@@ -49,7 +49,9 @@ def measure_delay(broker: Broker, folder: Path, seconds: int) -> dict[str, Any]:
         )
     asyncio.run(make_topics(config))
     before = len(asyncio.run(read_all(config, ALERTS)))
-    with tidewatch("worker", "detect", "--config", str(path), log=folder / "worker.log", cwd=folder) as worker:
+    with tidewatch(
+        "worker", "detect", "--config", str(path), log=folder / "worker.log", cwd=folder
+    ) as worker:
         status = folder / "state" / "status"
         eventually(lambda: _ready(status, worker), within_secs=60, what="the worker is ready")
         rate = asyncio.run(_produce(config, seconds))

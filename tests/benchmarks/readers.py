@@ -63,7 +63,9 @@ async def bare(config: Config, records: int) -> None:
     """aiokafka and msgspec: fetch and decode, nothing else."""
     consumer = AIOKafkaConsumer(**client_settings(config.kafka), auto_offset_reset="earliest")
     await consumer.start()
-    consumer.assign([TopicPartition(INTERACTIONS, p) for p in range(partitions_of(TOPICS[INTERACTIONS], config))])
+    consumer.assign(
+        [TopicPartition(INTERACTIONS, p) for p in range(partitions_of(TOPICS[INTERACTIONS], config))]
+    )
     decode = msgspec.json.Decoder(Interaction).decode
     meter, seen = Meter(records), 0
     try:
@@ -147,7 +149,7 @@ async def tidewatch(config: Config, records: int) -> None:
     meter = Meter(records)
 
     async def watch() -> None:
-        while not meter.count(worker.status().get("records", 0)):
+        while not meter.count(worker.status().get("records", 0)):  # noqa: ASYNC110 - a meter samples
             await asyncio.sleep(0.005)
         meter.report()
         worker.request_stop()

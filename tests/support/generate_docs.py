@@ -24,6 +24,7 @@ from streams.topics import TOPICS, partitions_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FILES: Final = ("README.md", "docs/configuration.md")
+_CAPTURE: Final = re.compile(r"(<!-- capture -->\n).*?(<!-- end -->)", re.DOTALL)
 _PART: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -112,6 +113,15 @@ def _type(field: FieldInfo) -> str:
     return text.replace("|", "or")
 
 
+def sections() -> Iterator[str]:
+    yield "| section | what it sets |"
+    yield "|---|---|"
+    for name, field in Config.model_fields.items():
+        if (model := _model_in(field.annotation)) is not None:
+            what = (model.__doc__ or "").strip().split("\n")[0]
+            yield f"| `[{name}]` | {what} |"
+
+
 def commands() -> Iterator[str]:
     context = click.Context(cli, info_name="tidewatch")
     yield "```text"
@@ -140,12 +150,19 @@ PARTS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "topics": topics,
     "configuration": configuration,
     "commands": commands,
+    "sections": sections,
 }
 
 
 def rendered(text: str) -> str:
     """The text with its generated parts made anew."""
+    text = _CAPTURE.sub(lambda m: m[1] + "```text\n" + capture() + "\n```\n" + m[2], text)
     return _PART.sub(lambda m: m[1] + "\n".join(PARTS[m[2]]()).rstrip() + "\n" + m[3], text)
+
+
+def capture() -> str:
+    """The recorded screen and summary of the demo."""
+    return (ROOT / "docs" / "demo.txt").read_text("utf-8").rstrip()
 
 
 def stale() -> list[str]:
