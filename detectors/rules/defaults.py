@@ -25,7 +25,7 @@ DEFAULT_RULES: Final = (
     ),
     Rule(
         name="thumbs-down", signal="thumbs_down_ratio",
-        warning=0.15, critical=0.25, span_secs=3600, min_events=50,
+        warning=0.15, critical=0.25, span_secs=3600, min_events=300,
     ),
     Rule(
         name="daily-spend", signal="spend_usd",
@@ -33,4 +33,4 @@ DEFAULT_RULES: Final = (
     ),
 )  # fmt: skip
 """Floors: 100 observations put 2 % errors two standard errors above 0.6 %; a p95 needs five values above it;
-judged and rated interactions are sampled, so theirs are lower and their spans longer."""
+scores vary little, so 30 of them do; 300 votes put 15 % three standard errors above a usual 10 %."""

@@ -12,6 +12,7 @@ import orjson
 from streams.checks import Check, check_clickhouse, check_kafka
 from streams.commands.common import BAD_USAGE, FAILED, config_option
 from streams.config import Config, ConfigError, load_config
+from streams.supervisor import with_running_stack
 
 
 @click.command("check")
@@ -53,4 +54,5 @@ def command(config_path: Path | None, connect: bool, as_json: bool) -> None:
 
 
 async def _connect(config: Config) -> list[Check]:
+    config = with_running_stack(config)
     return [*await check_kafka(config), *await check_clickhouse(config)]

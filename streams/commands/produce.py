@@ -17,6 +17,7 @@ from streams.config import KafkaConfig
 from streams.files import FileRecord, UnreadableFile, read_events, total_bytes
 from streams.producing import Pace, Produced, Sendable, produce, simulated
 from streams.simulate import SCENARIOS, TrafficSpec
+from streams.supervisor import with_running_stack
 
 DEFAULT_SIMULATED_RATE: Final = 50.0
 
@@ -38,7 +39,10 @@ DEFAULT_SIMULATED_RATE: Final = 50.0
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, help="With --simulate: other traffic of the same kind."
 )
-@click.option("--bootstrap", help="Brokers as host:port, instead of those in the configuration.")
+@click.option(
+    "--bootstrap",
+    help="Brokers as host:port [default: those of a running `tidewatch up`, else the configuration's].",
+)
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second.")
 @click.option(
     "--speed",
@@ -82,7 +86,10 @@ def command(
         fail("simulated traffic happens now, at its own speed: leave out --speed", BAD_USAGE)
     if scenario is not None and simulate_secs is None:
         fail("--scenario belongs to --simulate", BAD_USAGE)
-    kafka = _kafka(load_or_exit(config_path).kafka, bootstrap, no_idempotence)
+    config = load_or_exit(config_path)
+    if bootstrap is None:
+        config = with_running_stack(config)
+    kafka = _kafka(config.kafka, bootstrap, no_idempotence)
     try:
         if simulate_secs is not None:
             traffic = _traffic(simulate_secs, rate or DEFAULT_SIMULATED_RATE, scenario, seed)
