@@ -8,6 +8,7 @@ from typing import Any
 import faust
 
 from streams.config import Config
+from streams.topics import PARTIALS
 from streams.transport import ChunkConsumer, ChunkSchema, ChunkTransport, ExactProducer
 
 SWITCH_INTERVAL_SECS = 0.05
@@ -40,7 +41,7 @@ class ChunkApp(faust.App):  # type: ignore[misc]
         )
 
     def _new_transport(self) -> ChunkTransport:
-        return ChunkTransport(self.conf.broker_consumer, self, self.config.kafka)
+        return ChunkTransport(self.conf.broker_consumer, self, self.config.kafka, frozenset({PARTIALS}))
 
     def _create_directories(self) -> None:
         """Nothing: Faust would make a folder for tables, and there are none."""

@@ -5,6 +5,8 @@ Existing topics are never altered: differences are reported.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -123,6 +125,8 @@ _TABLE: Final = (
 )
 
 TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in _TABLE}
+VISIBLE_SECS: Final = 10.0
+
 INPUTS: Final = tuple(topic.name for topic in TOPICS.values() if topic.input)
 RECORDED: Final = tuple(topic.name for topic in TOPICS.values() if topic.recorded)
 
@@ -179,7 +183,18 @@ async def create_topics(admin: AIOKafkaAdminClient, config: Config) -> list[Topi
             outcome[name] = TopicReport(
                 name, "failed", (f"{error.__name__}: {message[0] if message else ''}",)
             )
+    await _await_visible(admin, {name for name, report in outcome.items() if report.status != "failed"})
     return [outcome.get(report.name, report) for report in reports]
+
+
+async def _await_visible(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """The controller says "created" a little before the brokers know the topic."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(VISIBLE_SECS):
+            while not names <= {
+                topic["topic"] for topic in await admin.describe_topics() if topic["error_code"] == 0
+            }:
+                await asyncio.sleep(0.05)
 
 
 async def inspect_topics(admin: AIOKafkaAdminClient, config: Config) -> list[TopicReport]:

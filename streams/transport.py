@@ -38,6 +38,10 @@ from faust.types import TP, ConsumerMessage
 from streams.client import client_settings, producer_settings
 from streams.config import KafkaConfig
 
+FETCH_MAX_WAIT_MS = 100
+"""aiokafka has one fetch in flight per broker, and a partition whose records were just taken is not part of it:
+its next records wait until that fetch returns. With all other partitions silent this is the delay of an alert."""
+
 
 class Superseded(Exception):
     """The partition is no longer ours: another worker has it, or it began again. Drop its state."""
@@ -109,7 +113,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_uncommitted",
-            fetch_max_wait_ms=500,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             max_partition_fetch_bytes=1024 * 1024,
             session_timeout_ms=session_timeout_ms,
             rebalance_timeout_ms=max(session_timeout_ms, 10_000),
@@ -189,10 +193,25 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         # Faust never asks; the coordinator then waits for ever with its error.
         consumer._coordinator.check_errors()
         size = self.kafka.chunk_records
+        urgent = {tp for tp in active_partitions if tp.topic in self.transport.urgent}
+        others = active_partitions - urgent
+        chunks: list[Chunk] = []
         with fetcher._subscriptions.fetch_context():
-            fetched = await fetcher.fetched_records(active_partitions, timeout=timeout, max_records=4 * size)
-        # No await from here on: the epochs are those of the records.
+            # Decisions must not queue behind a backlog of inputs.
+            if urgent:
+                chunks += self._label(await fetcher.fetched_records(urgent, timeout=0))
+            wanted = others if chunks else active_partitions
+            if wanted:  # an empty set would mean all
+                wait_secs = 0 if chunks else timeout
+                chunks += self._label(
+                    await fetcher.fetched_records(wanted, timeout=wait_secs, max_records=2 * size)
+                )
         self.fetches += 1
+        return chunks
+
+    def _label(self, fetched: Mapping[Any, list[Any]]) -> list[Chunk]:
+        """Cut into chunks of the current epochs; called without an await after the fetch, so they are its own."""
+        size = self.kafka.chunk_records
         chunks = []
         for topic_partition, records in fetched.items():
             tp = TP(topic_partition.topic, topic_partition.partition)
@@ -378,14 +397,15 @@ class ExactProducer(driver.Producer):  # type: ignore[misc]
 
 
 class ChunkTransport(driver.Transport):  # type: ignore[misc]
-    """aiokafka with ``ChunkConsumer`` and ``ExactProducer``."""
+    """aiokafka with ``ChunkConsumer`` and ``ExactProducer``; chunks of ``urgent`` topics go first."""
 
     Consumer = ChunkConsumer
     Producer = ExactProducer
 
-    def __init__(self, url: Any, app: Any, kafka: KafkaConfig) -> None:
+    def __init__(self, url: Any, app: Any, kafka: KafkaConfig, urgent: frozenset[str] = frozenset()) -> None:
         super().__init__(url, app)
         self.kafka = kafka
+        self.urgent = urgent
 
 
 __all__ = [
