@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import zlib
+from typing import Final
 
 import msgspec
 
-from detectors.records import OVERFLOW_VALUE, SegmentKey
+from detectors.records import FLEET, OVERFLOW_VALUE, Evidence, SegmentKey, Severity, Signal
 from detectors.sketches.block import Block
 from detectors.sketches.layout import Layout
 from streams.config import SegmentsConfig
 from streams.segments import overflow
 
-DAY_MS = 86_400_000
+DAY_MS: Final = 86_400_000
+CALM_MS: Final = 3_600_000
+"""The overflow is over when no segment was refused for so long."""
+SEGMENTS_SIGNAL: Final = Signal("watched_segments", "segments", "rate", "up", "segments with records")
+"""What the overflow alert speaks of; not a signal of any segment."""
 
 
 class AdmissionState(msgspec.Struct):
@@ -21,6 +26,11 @@ class AdmissionState(msgspec.Struct):
     last_seen_ms: dict[SegmentKey, int] = msgspec.field(default_factory=dict)
     refused: int = 0
     """Segments refused so far, counted once per window."""
+    first_refused_ms: int | None = None
+    """Since when segments have been refused, until calm returns."""
+    last_refused_ms: int = 0
+    most_refused: int = 0
+    """The most that were refused in one window since then."""
 
 
 class Admission:
@@ -53,8 +63,48 @@ class Admission:
         for segment in block.segments:
             if segment in known:
                 known[segment] = window_end_ms
-        self.state.refused += len(refused)
+        if refused:
+            self._count(len(refused), window_end_ms)
         return overflow(block, refused, layout) if refused else block
+
+    def evidence(self, window_start_ms: int, window_end_ms: int) -> list[Evidence]:
+        """That segments are being refused, or that this is over: one alert for a flood, however long."""
+        state = self.state
+        if state.first_refused_ms is None:
+            return []
+        firing = window_end_ms - state.last_refused_ms < CALM_MS
+        known = len(state.last_seen_ms)
+        found = Evidence(
+            detector="rule:segment-cap",
+            family="rule",
+            segment=FLEET,
+            signal=SEGMENTS_SIGNAL.name,
+            window_start_ms=window_start_ms,
+            window_end_ms=window_end_ms,
+            severity=Severity.WARNING,
+            statistic=float(known + state.most_refused),
+            threshold=float(known),
+            observed=float(known + state.most_refused),
+            expected=float(known),
+            lower=None,
+            upper=float(known),
+            n=state.most_refused,
+            started_at_ms=state.first_refused_ms,
+            firing=firing,
+        )
+        if not firing:
+            state.first_refused_ms, state.most_refused = None, 0
+        elif window_end_ms != state.last_refused_ms:
+            return []
+        return [found]
+
+    def _count(self, refused: int, window_end_ms: int) -> None:
+        state = self.state
+        state.refused += refused
+        state.most_refused = max(state.most_refused, refused)
+        state.last_refused_ms = window_end_ms
+        if state.first_refused_ms is None:
+            state.first_refused_ms = window_end_ms
 
     def _take_place(self, segment: SegmentKey, now_ms: int) -> bool:
         places = self._places.get(segment.dimensions, 0)

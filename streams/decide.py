@@ -10,9 +10,10 @@ import msgspec
 from detectors.incidents.triage import Triage
 from detectors.monitor import Detect
 from detectors.sketches.block import decode, merge
+from detectors.sketches.exemplars import RecentExemplars
 from detectors.sketches.window import WindowBlock
 from sinks.alerts_topic import alert_message
-from streams.admission import Admission, AdmissionState
+from streams.admission import SEGMENTS_SIGNAL, Admission, AdmissionState
 from streams.closing import Closed, Closing, ClosingState
 from streams.config import Config
 from streams.messages import Message, Record
@@ -26,6 +27,7 @@ INCIDENTS_TOPIC: Final = "tidewatch.incidents"
 ALERTS_TOPIC: Final = "llm.alerts"
 NEVER_LATE: Final = ("llm.feedback-", "llm.changes-")
 STATE_VERSION: Final = 1
+WATCHED: Final = SIGNALS | {SEGMENTS_SIGNAL.name: SEGMENTS_SIGNAL}
 
 
 class StateError(Exception):
@@ -40,6 +42,7 @@ class _State(msgspec.Struct):
     windows_closed: int
     closing: ClosingState
     admission: AdmissionState
+    exemplars: Any
     detect: Any
     triage: Any
 
@@ -62,6 +65,7 @@ class Decide:
             state=closing,
         )
         self._admission = Admission(config.segments, admission)
+        self._exemplars = RecentExemplars()
         self._detect = Detect(config.detect, config.rules, SIGNALS, config.base_window_ms)
         self._triage = Triage(config.triage, config.fleet)
 
@@ -86,9 +90,11 @@ class Decide:
         end_ms = closed.window_start_ms + self._base_ms
         block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)
         block = self._admission.admit(block, end_ms, LAYOUT)
-        window = WindowBlock(closed.window_start_ms, end_ms, block, LAYOUT)
+        self._exemplars.add(block)
+        window = WindowBlock(closed.window_start_ms, end_ms, block, LAYOUT, self._exemplars)
         closing = self._detect.close(window)
-        triage = self._triage.step(closing.evidence, window, SIGNALS)
+        evidence = [*closing.evidence, *self._admission.evidence(end_ms - self._base_ms, end_ms)]
+        triage = self._triage.step(evidence, window, WATCHED)
         self._detect.apply(triage.verdicts)
         for value in encode_summaries(window, closing.expected, closing.learning, self._fleet):
             yield Message(SUMMARIES_TOPIC, self._fleet.encode(), value)
@@ -107,6 +113,7 @@ class Decide:
             windows_closed=self.windows_closed,
             closing=self._closing.state,
             admission=self._admission.state,
+            exemplars=self._exemplars.to_state(),
             detect=self._detect.to_state(),
             triage=self._triage.to_state(),
         )
@@ -126,6 +133,7 @@ class Decide:
             )
         decide = cls(config)
         decide._build(config, found.closing, found.admission)
+        decide._exemplars.from_state(found.exemplars)
         decide._detect.from_state(found.detect)
         decide._triage.from_state(found.triage)
         decide.next_offset = found.next_offset

@@ -11,17 +11,27 @@ from numpy.typing import NDArray
 from detectors.records import SegmentKey, SignalValue
 from detectors.sketches.block import EMPTY, Block, Entries, merge
 from detectors.sketches.buckets import quantiles_by_row
+from detectors.sketches.exemplars import RecentExemplars
 from detectors.sketches.layout import Layout, Reading
 
 
 class WindowBlock:
     """One closed base window of the whole fleet: every signal of every segment that had records."""
 
-    def __init__(self, window_start_ms: int, window_end_ms: int, block: Block, layout: Layout) -> None:
+    def __init__(
+        self,
+        window_start_ms: int,
+        window_end_ms: int,
+        block: Block,
+        layout: Layout,
+        recent: RecentExemplars | None = None,
+    ) -> None:
+        """``recent`` has the exemplars of this window and of those before it, where they are wanted."""
         self.window_start_ms = window_start_ms
         self.window_end_ms = window_end_ms
         self.block = block
         self.layout = layout
+        self._recent = recent
         self.segments: list[SegmentKey] = block.segments
         """Ascending; only segments with records in this window."""
         self.signals: tuple[str, ...] = layout.numeric_signals
@@ -62,9 +72,14 @@ class WindowBlock:
         return found
 
     def exemplars(self, row: int, signal: str) -> tuple[str, ...]:
-        """Event ids that show the signal worst in this window (at most one a window)."""
-        at = self.layout.exemplar.get(self.layout.readings[signal].measure)
-        exemplar = None if at is None else self.block.exemplars.get((row, at))
+        """Event ids that show the signal worst, in this window and those shortly before it."""
+        reading = self.layout.readings.get(signal)
+        measure = None if reading is None else self.layout.exemplar.get(reading.measure)
+        if measure is None:
+            return ()
+        if self._recent is not None:
+            return self._recent.find(self.segments[row], measure)
+        exemplar = self.block.exemplars.get((row, measure))
         return () if exemplar is None else (exemplar.event_id,)
 
 

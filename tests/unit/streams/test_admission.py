@@ -55,3 +55,14 @@ def test_the_fleet_is_always_watched() -> None:
     admission = Admission(SegmentsConfig(max_total=1))
     admission.admit(block("a", "b"), 10_000, LAYOUT)
     assert FLEET in admission.admit(block("c"), 20_000, LAYOUT).segments
+
+
+def test_a_flood_is_one_incident_that_ends_when_calm_returns() -> None:
+    admission = Admission(SegmentsConfig(max_per_segmentation=3))
+    seen = []
+    for minute in range(90):
+        names = [f"x{minute}-{n}" for n in range(20)] if 10 <= minute < 20 else ["a", "b"]
+        end_ms = (minute + 1) * 60_000
+        admission.admit(block(*names), end_ms, LAYOUT)
+        seen += [(minute, e.firing) for e in admission.evidence(end_ms - 60_000, end_ms)]
+    assert seen == [*((minute, True) for minute in range(10, 20)), (79, False)]
