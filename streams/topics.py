@@ -6,7 +6,7 @@ Existing topics are never altered: differences are reported.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -189,12 +189,12 @@ async def create_topics(admin: AIOKafkaAdminClient, config: Config) -> list[Topi
 
 async def _await_visible(admin: AIOKafkaAdminClient, names: set[str]) -> None:
     """The controller says "created" a little before the brokers know the topic."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(VISIBLE_SECS):
-            while not names <= {
-                topic["topic"] for topic in await admin.describe_topics() if topic["error_code"] == 0
-            }:
-                await asyncio.sleep(0.05)
+    deadline = time.monotonic() + VISIBLE_SECS
+    while time.monotonic() < deadline:
+        topics = await admin.describe_topics()
+        if names <= {topic["topic"] for topic in topics if topic["error_code"] == 0}:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def inspect_topics(admin: AIOKafkaAdminClient, config: Config) -> list[TopicReport]:
