@@ -55,6 +55,8 @@ class Broker:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return str(value) if isinstance(value, (int, float)) else f'"{value}"'
 
 
