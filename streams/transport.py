@@ -17,7 +17,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiokafka
 import faust
@@ -35,47 +35,13 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streams.chunks import Begin, Chunk, Standing, Superseded
 from streams.client import client_settings, producer_settings
 from streams.config import KafkaConfig
 
 FETCH_MAX_WAIT_MS = 100
 """aiokafka has one fetch in flight per broker, and a partition whose records were just taken is not part of it:
 its next records wait until that fetch returns. With all other partitions silent this is the delay of an alert."""
-
-
-class Superseded(Exception):
-    """The partition is no longer ours: another worker has it, or it began again. Drop its state."""
-
-
-class Chunk(NamedTuple):
-    """Records of one partition, in offset order, as aiokafka gives them (``ConsumerRecord``)."""
-
-    tp: TP
-    epoch: int
-    sequence: int
-    """0, 1, 2 ... within the epoch: a jump tells that Faust lost a chunk on its way."""
-    records: list[Any]
-
-
-class Begin(NamedTuple):
-    """A partition starts to be read."""
-
-    tp: TP
-    epoch: int
-    position: int | None
-    """The committed offset, or None where nothing was committed (reading begins at the earliest record)."""
-
-
-class Standing(NamedTuple):
-    """How far the reading of a partition is, all of it at one moment."""
-
-    epoch: int
-    handed_over: int
-    """Chunks fetched in this epoch."""
-    position: int | None
-    """The next offset that a fetch will bring; None while unknown."""
-    end: int
-    """The high watermark, asked of the broker just now."""
 
 
 class ChunkSchema(faust.Schema):  # type: ignore[misc]
