@@ -30,7 +30,6 @@ STREAM_OF_TOPIC: Final[dict[str, Stream]] = {
 }
 _LOG_APPEND_TIME: Final = 1
 _OCCURRED_AT: Final = attrgetter("occurred_at")
-_OFFSET: Final = attrgetter("offset")
 _TIMESTAMP: Final = attrgetter("timestamp")
 
 
@@ -124,9 +123,8 @@ class Aggregate:
         if records[0].timestamp_type == _LOG_APPEND_TIME:
             appended_ms = np.fromiter(map(_TIMESTAMP, records), np.int64, count)
             np.minimum(event_ms, appended_ms, out=event_ms)
-        offsets = np.fromiter(map(_OFFSET, records), np.int64, count)
         ids = list(map(_IDENTITY[self._stream], events))
-        counts = self._windows.add(events, ids, event_ms, offsets)
+        counts = self._windows.add(events, ids, event_ms, lambda at: records[at].offset)
         self._late += counts.late
         self._duplicates += counts.duplicates
 

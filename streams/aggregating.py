@@ -24,6 +24,8 @@ from streams.transport import TP, Begin, Chunk, ChunkConsumer, Standing, Superse
 
 INBOX_CHUNKS = 2
 TICK_SECS = 1.0
+SETTLE_MS = 3000
+"""Several ticks: how long a source with nothing in hand must be quiet."""
 MAX_RESTARTS = 8
 """Restarts of one partition in a row, without a chunk done between them, before the worker gives up."""
 
@@ -196,7 +198,10 @@ class AggregateDriver:
                 else:
                     run.quiet_ms += elapsed_ms
                     since_told_ms = run.quiet_ms - run.told_ms
-                    wanted_ms = 0 if busy and run.told_ms else idle_ms
+                    # Without an open window there is nothing to seal too early: a silent source that was just
+                    # assigned need not hold up the fleet for long.
+                    patience_ms = idle_ms if run.aggregate.open_windows else min(idle_ms, SETTLE_MS)
+                    wanted_ms = patience_ms if not run.told_ms else 0 if busy else idle_ms
                     if since_told_ms >= wanted_ms and run.inbox.empty():
                         due.append(run)
             seen = {(run.tp, run.epoch): run.taken for run in self._runs.values()}

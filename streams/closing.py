@@ -35,12 +35,21 @@ class Closed(NamedTuple):
 
 
 class _Pieces(msgspec.Struct):
+    """What one attempt of one source sent for one window, by number of the piece."""
+
+    blocks: dict[int, bytes] = msgspec.field(default_factory=dict)
+    changes: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class _Window(msgspec.Struct):
+    """What all sources that have sealed a window sent for it."""
+
     blocks: list[bytes] = msgspec.field(default_factory=list)
     changes: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
-    def add(self, other: _Pieces) -> None:
-        self.blocks += other.blocks
-        self.changes += other.changes
+    def add(self, pieces: _Pieces) -> None:
+        self.blocks += pieces.blocks.values()
+        self.changes += pieces.changes
 
 
 class _Source(msgspec.Struct):
@@ -59,7 +68,7 @@ class ClosingState(msgspec.Struct):
 
     sources: dict[str, _Source] = msgspec.field(default_factory=dict)
     sources_total: int = 0
-    sealed: dict[int, _Pieces] = msgspec.field(default_factory=dict)
+    sealed: dict[int, _Window] = msgspec.field(default_factory=dict)
     """Window start -> pieces of all sources that have sealed it; not yet closed."""
     closed_until_ms: int | None = None
     silent_windows: int = 0
@@ -99,9 +108,9 @@ class Closing:
         windows = source.attempts.setdefault(record.attempt, {})
         pieces = windows.setdefault(record.window_start_ms, _Pieces())
         if isinstance(record, Partial):
-            pieces.blocks.append(record.block)
+            pieces.blocks[record.piece] = record.block
         else:
-            pieces.changes += record.changes
+            pieces.changes = record.changes
         while len(source.attempts) > MAX_ATTEMPTS:
             del source.attempts[next(iter(source.attempts))]
 
@@ -135,7 +144,7 @@ class Closing:
                 self.state.ignored_partials += len(pieces.blocks)
                 return
             start = closed_until
-        self.state.sealed.setdefault(start, _Pieces()).add(pieces)
+        self.state.sealed.setdefault(start, _Window()).add(pieces)
 
     def _forget(self, source: _Source, attempt: str, until_ms: int | None) -> None:
         """Drop what is kept for windows that are sealed."""
@@ -158,14 +167,14 @@ class Closing:
             state.closed_until_ms = min(state.sealed)
         while state.closed_until_ms + self._base_ms <= limit:
             start = state.closed_until_ms
-            pieces = state.sealed.pop(start, None)
-            if pieces is None and state.silent_windows >= MAX_SILENT_WINDOWS:
+            window = state.sealed.pop(start, None)
+            if window is None and state.silent_windows >= MAX_SILENT_WINDOWS:
                 state.closed_until_ms = min(min(state.sealed, default=limit), limit)
                 continue
-            state.silent_windows = 0 if pieces is not None else state.silent_windows + 1
+            state.silent_windows = 0 if window is not None else state.silent_windows + 1
             state.closed_until_ms = start + self._base_ms
-            pieces = pieces or _Pieces()
-            yield Closed(start, pieces.blocks, pieces.changes)
+            window = window or _Window()
+            yield Closed(start, window.blocks, window.changes)
 
     def _closable_until(self) -> int | None:
         """Up to where every source that counts has sealed, or None while some source is unheard."""

@@ -1,38 +1,44 @@
 """Decoded records to columns: the one place that reads fields of interactions and feedback for the sketches.
 
-This is the hot path of AGGREGATE. It goes field by field through C (``fromiter`` over ``map`` over
-``attrgetter``), right after decoding while the records are still in the processor's cache, and calls functions
-that interpret values once per distinct value, not once per record.
+This is the hot path of AGGREGATE. All fields of a record are read in one expression, right after decoding while
+the record is still in the processor's cache; the rest works on whole columns, and functions that interpret values
+are called once per distinct value, not once per record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.sketches.build import Columns, Segmentation
-from streams.events import USER_FEEDBACK, Feedback, Interaction, cost_usd, is_failure, is_thumbs_down
+from streams.events import USER_FEEDBACK, Feedback, Interaction, is_failure, is_thumbs_down
 from streams.segments import Interner, Segmenter
 
 Floats = NDArray[np.float64]
-Reader = Callable[[Sequence[Any]], Floats | None]
-"""One field of all records as float64, None as NaN; None when no record carries it."""
 
 MAX_REMEMBERED: Final = 4096
 """Distinct outcomes whose meaning is remembered."""
 
 
-class Fields(NamedTuple):
-    """What is read from one kind of record."""
+class Read(NamedTuple):
+    """The columns of a chunk. Numbers and flags are float64 with NaN for unknown; None: no record has one."""
 
+    ids: Sequence[str]
+    flags: dict[str, Floats | None]
+    values: dict[str, Floats | None]
+    categories: dict[str, Sequence[str | None]]
+
+
+class Fields(NamedTuple):
+    """What is read from one kind of record, and by which function."""
+
+    read: Callable[[Sequence[Any]], Read]
     are_interactions: bool
-    ids: Callable[[Sequence[Any]], Iterable[str]]
-    flags: dict[str, Reader]
-    values: dict[str, Reader]
+    flags: tuple[str, ...]
+    values: tuple[str, ...]
     categories: tuple[str, ...]
 
 
@@ -48,14 +54,15 @@ class Gatherer:
         return len(self._ids)
 
     def add(self, records: Sequence[Any]) -> None:
-        fields = self._fields
-        self._ids.extend(fields.ids(records))
+        read = self._fields.read(records)
+        self._ids.extend(read.ids)
         self._sizes.append(len(records))
-        for readers, gathered in ((fields.flags, self._flags), (fields.values, self._values)):
-            for name, read in readers.items():
-                gathered[name].append(read(records))
+        for name, flags in self._flags.items():
+            flags.append(read.flags[name])
+        for name, values in self._values.items():
+            values.append(read.values[name])
         for name, interner in self._categories.items():
-            self._category_codes[name].append(interner.codes(map(attrgetter(name), records), len(records)))
+            self._category_codes[name].append(interner.codes(read.categories[name], len(records)))
         self._dimensions.add(records)
 
     def take(self) -> tuple[Columns, list[Segmentation]]:
@@ -99,21 +106,86 @@ class Gatherer:
         }
 
 
-def field(name: str) -> Reader:
-    """The reader of a plain numeric or boolean field."""
-    get = attrgetter(name)
+def _read_interactions(records: Sequence[Interaction]) -> Read:
+    rows = [
+        (
+            r.event_id,
+            r.status,
+            r.error_type,
+            r.refusal,
+            r.idk,
+            r.out_of_scope,
+            r.schema_valid,
+            r.cache_hit,
+            r.safety_flag,
+            r.duration_ms,
+            r.ttft_ms,
+            r.tokens_in,
+            r.tokens_out,
+            r.cost,
+            r.currency,
+            r.retrieval_score,
+            r.retrieved_chunks,
+            r.finish_reason,
+            r.model_served,
+        )
+        for r in records
+    ]
+    (
+        ids,
+        statuses,
+        error_types,
+        refusal,
+        idk,
+        out_of_scope,
+        schema_valid,
+        cache_hit,
+        safety_flag,
+        duration_ms,
+        ttft_ms,
+        tokens_in,
+        tokens_out,
+        costs,
+        currencies,
+        retrieval_score,
+        retrieved_chunks,
+        finish_reason,
+        model_served,
+    ) = zip(*rows, strict=True)
+    flags = {
+        "error": _failures(statuses, error_types),
+        "refusal": numbers(refusal),
+        "idk": numbers(idk),
+        "out_of_scope": numbers(out_of_scope),
+        "schema_valid": numbers(schema_valid),
+        "cache_hit": numbers(cache_hit),
+        "safety_flag": numbers(safety_flag),
+    }
+    values = {
+        "duration_ms": numbers(duration_ms),
+        "ttft_ms": numbers(ttft_ms),
+        "tokens_in": numbers(tokens_in),
+        "tokens_out": numbers(tokens_out),
+        "cost_usd": numbers(_in_dollars(costs, currencies)),
+        "retrieval_score": numbers(retrieval_score),
+        "retrieved_chunks": numbers(retrieved_chunks),
+    }
+    return Read(ids, flags, values, {"finish_reason": finish_reason, "model_served": model_served})
 
-    def read(records: Sequence[Any]) -> Floats | None:
-        try:  # the common case, that every record carries it, needs no list
-            return np.fromiter(map(get, records), np.float64, len(records))
-        except TypeError:
-            return numbers(list(map(get, records)))
 
-    return read
+def _read_feedback(records: Sequence[Feedback]) -> Read:
+    ids = [record.event_id or record.trace_id or "" for record in records]
+    votes = [is_thumbs_down(record) for record in records]
+    scores = [None if record.name == USER_FEEDBACK else record.score for record in records]
+    return Read(ids, {"thumbs_down": numbers(votes)}, {"judge_score": numbers(scores)}, {})
 
 
-def numbers(values: list[Any]) -> Floats | None:
-    return None if values.count(None) == len(values) else np.array(values, np.float64)
+def numbers(column: Sequence[Any]) -> Floats | None:
+    """A column of numbers or booleans as float64, None as NaN; None when there is nothing else."""
+    missing = column.count(None)
+    if not missing:
+        return np.fromiter(column, np.float64, len(column))
+    return None if missing == len(column) else np.array(column, np.float64)
 
 
 class _Failed(dict[tuple[Any, Any], bool]):
@@ -127,65 +199,42 @@ class _Failed(dict[tuple[Any, Any], bool]):
 
 
 _FAILED: Final = _Failed()
-_OUTCOME: Final = attrgetter("status", "error_type")
-_CURRENCY: Final = attrgetter("currency")
-_read_cost: Final = field("cost")
 
 
-def _errors(records: Sequence[Interaction]) -> Floats | None:
-    return np.fromiter(map(_FAILED.__getitem__, map(_OUTCOME, records)), np.float64, len(records))
+def _failures(statuses: Sequence[int | str | None], error_types: Sequence[str | None]) -> Floats:
+    outcomes = zip(statuses, error_types, strict=True)
+    return np.fromiter(map(_FAILED.__getitem__, outcomes), np.float64, len(statuses))
 
 
-def _costs(records: Sequence[Interaction]) -> Floats | None:
-    if set(map(_CURRENCY, records)) <= {None, "USD"}:
-        return _read_cost(records)
-    return numbers([cost_usd(record) for record in records])
-
-
-def _votes(records: Sequence[Feedback]) -> Floats | None:
-    return numbers([is_thumbs_down(record) for record in records])
-
-
-def _judge_scores(records: Sequence[Feedback]) -> Floats | None:
-    return numbers([None if record.name == USER_FEEDBACK else record.score for record in records])
-
-
-def _judged_ids(records: Sequence[Feedback]) -> list[str]:
-    return [record.event_id or record.trace_id or "" for record in records]
+def _in_dollars(costs: Sequence[float | None], currencies: Sequence[str | None]) -> Sequence[float | None]:
+    """Costs in other currencies are stored, and not added up with dollars."""
+    if set(currencies) <= {None, "USD"}:
+        return costs
+    in_dollars = {currency: currency is None or currency.upper() == "USD" for currency in set(currencies)}
+    return [cost if in_dollars[c] else None for cost, c in zip(costs, currencies, strict=True)]
 
 
 FIELDS: Final[dict[str, Fields]] = {
     "interaction": Fields(
+        _read_interactions,
         are_interactions=True,
-        ids=lambda records: map(attrgetter("event_id"), records),
-        flags={
-            "error": _errors,
-            **{
-                name: field(name)
-                for name in ("refusal", "idk", "out_of_scope", "schema_valid", "cache_hit", "safety_flag")
-            },
-        },
-        values={
-            **{
-                name: field(name)
-                for name in (
-                    "duration_ms",
-                    "ttft_ms",
-                    "tokens_in",
-                    "tokens_out",
-                    "retrieval_score",
-                    "retrieved_chunks",
-                )
-            },
-            "cost_usd": _costs,
-        },
+        flags=("error", "refusal", "idk", "out_of_scope", "schema_valid", "cache_hit", "safety_flag"),
+        values=(
+            "duration_ms",
+            "ttft_ms",
+            "tokens_in",
+            "tokens_out",
+            "cost_usd",
+            "retrieval_score",
+            "retrieved_chunks",
+        ),
         categories=("finish_reason", "model_served"),
     ),
     "feedback": Fields(
+        _read_feedback,
         are_interactions=False,
-        ids=_judged_ids,
-        flags={"thumbs_down": _votes},
-        values={"judge_score": _judge_scores},
+        flags=("thumbs_down",),
+        values=("judge_score",),
         categories=(),
     ),
 }

@@ -273,13 +273,11 @@ def load_config(path: Path | None = None) -> Config:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(
-            [_problem(file, "(file)", str(error.strerror), "a readable TOML file", "Check --config.")]
-        )
+        problem = _problem(file, "(file)", str(error.strerror), "a readable TOML file", "Check --config.")
+        raise ConfigError([problem]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            [_problem(file, "(file)", str(error), "valid TOML in UTF-8", "Correct the syntax.")]
-        )
+        problem = _problem(file, "(file)", str(error), "valid TOML in UTF-8", "Correct the syntax.")
+        raise ConfigError([problem]) from None
     return parse_config(tree, file)
 
 

@@ -51,8 +51,8 @@ class SketchContent:
     def pieces(self, source: str, attempt: str, window_start_ms: int) -> list[Partial | Notices]:
         self._sum()
         return [
-            Partial(source, attempt, window_start_ms, piece)
-            for piece in split(self._block, self._layout, self._max_piece_bytes)
+            Partial(source, attempt, window_start_ms, number, piece)
+            for number, piece in enumerate(split(self._block, self._layout, self._max_piece_bytes))
         ]
 
     def _sum(self) -> None:

@@ -15,6 +15,8 @@ class Partial(msgspec.Struct, frozen=True, tag="partial", array_like=True):
     attempt: str
     """New at every assignment of the partition."""
     window_start_ms: int
+    piece: int
+    """Number of the piece, from 0; the same piece twice (a repeated send) counts once."""
     block: bytes
     """``detectors.sketches.block.encode``."""
 

@@ -77,9 +77,12 @@ class Windows:
         records: Sequence[Any],
         ids: Sequence[str],
         event_ms: NDArray[np.int64],
-        offsets: NDArray[np.int64],
+        offset_of: Callable[[int], int],
     ) -> Counts:
-        """Add records in the order of their offsets; all four run in parallel."""
+        """Add records in the order of their offsets; ``ids`` and ``event_ms`` run in parallel.
+
+        ``offset_of`` gives the offset of the record at an index.
+        """
         if not len(records):
             return Counts()
         starts = event_ms - event_ms % self._base_ms
@@ -88,7 +91,7 @@ class Windows:
         duplicates = 0
         for start in np.unique(starts[~late] if late_count else starts).tolist():
             at = np.flatnonzero((starts == start) & ~late)
-            duplicates += self._join(start, records, ids, offsets, at)
+            duplicates += self._join(start, records, ids, offset_of, at)
         self.advance(int(event_ms.max()))
         return Counts(late_count, duplicates)
 
@@ -140,12 +143,12 @@ class Windows:
         start: int,
         records: Sequence[Any],
         ids: Sequence[str],
-        offsets: NDArray[np.int64],
+        offset_of: Callable[[int], int],
         at: NDArray[np.intp],
     ) -> int:
         window = self._open.get(start)
         if window is None:
-            window = self._open[start] = _OpenWindow(int(offsets[at[0]]), self._new_content())
+            window = self._open[start] = _OpenWindow(offset_of(int(at[0])), self._new_content())
         everything = len(at) == len(records)
         chosen = list(ids) if everything else [ids[i] for i in at]
         members = list(records) if everything else [records[i] for i in at]

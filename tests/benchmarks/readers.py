@@ -144,13 +144,15 @@ def _observe(window: dict[str, Any], event: Interaction) -> None:
 async def tidewatch(config: Config, records: int) -> None:
     """The detect worker: AGGREGATE, and DECIDE on what it makes."""
     from streams.agents import DetectWorker
+    from streams.worker import _spare_the_collector
 
+    _spare_the_collector()
     worker = DetectWorker(config)
     meter = Meter(records)
 
     async def watch() -> None:
         while not meter.count(worker.status().get("records", 0)):  # noqa: ASYNC110 - a meter samples
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
         meter.report()
         worker.request_stop()
 

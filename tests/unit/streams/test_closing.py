@@ -240,6 +240,14 @@ def test_duplicates_within_a_window_count_once() -> None:
     assert run([twice], 0, 1) == run([twice[:2]], 0, 2)
 
 
+def test_a_partial_that_is_sent_twice_counts_once() -> None:
+    values = [event(n, n * 2000) for n in range(30)]
+    fleet, source = Fleet(), aggregate(0, 1)
+    for step in (source.start(), source.add(records(values), NOW), source.idle(0)):
+        fleet.take([again for message in step.messages for again in (message, message)])
+    assert fleet.filled() == run([values], 0, 30)
+
+
 def test_a_half_sent_window_of_a_dead_attempt_does_not_count() -> None:
     fleet = Fleet()
     dead = aggregate(0, 1, "dead")
