@@ -51,11 +51,11 @@ class ClickHouseConfig(BaseModel):
         local = self.host in ("localhost", "::1") or self.host.startswith("127.")
         if self.interface == "http" and not local and not self.allow_plaintext:
             raise ValueError(
-                f"unencrypted connection to {self.host}: set interface to https, "
+                f"an unencrypted connection to {self.host}; set interface to https, "
                 "or allow_plaintext = true if this network is trusted"
             )
         if self.interface == "http" and self.ca_file is not None:
-            raise ValueError("ca_file needs interface https")
+            raise ValueError("ca_file with interface http; set interface to https")
         return self
 
     @property

@@ -45,6 +45,7 @@ class DetectWorker(Worker):
 
     async def prepare(self) -> None:
         self._log_id = await client.cluster_id(self.config.kafka)
+        self._sources_total = sum((await client.partition_counts(self.config.kafka, INPUTS)).values())
 
     def add_agents(self, app: ChunkApp) -> None:
         async def aggregate(chunks: Any) -> None:
@@ -65,7 +66,7 @@ class DetectWorker(Worker):
         if self._aggregate is None or self._decide is None:
             consumer = self.app.chunk_consumer
             delivery = Delivery(self.app.exact_producer.client)
-            self._aggregate = AggregateDriver(self.config, consumer, delivery, self.fail)
+            self._aggregate = AggregateDriver(self.config, consumer, delivery, self.fail, self._sources_total)
             self._decide = DecideDriver(
                 self.config, consumer, delivery, lambda: open_store(self.config), self._log_id, self.fail
             )

@@ -19,15 +19,10 @@ from streams.messages import Message, Record
 from streams.partials import LogRecord, Watermark, encode_log_record
 from streams.segments import Segmenter
 from streams.signals import LAYOUT
+from streams.topics import DEADLETTERS, PARTIALS, TOPIC_OF_STREAM
 from streams.windows import Windows
 
-PARTIALS_TOPIC: Final = "tidewatch.partials"
-DEAD_LETTERS_TOPIC: Final = "llm.deadletters"
-STREAM_OF_TOPIC: Final[dict[str, Stream]] = {
-    "llm.interactions": "interaction",
-    "llm.feedback": "feedback",
-    "llm.changes": "change",
-}
+STREAM_OF_TOPIC: Final[dict[str, Stream]] = {topic: stream for stream, topic in TOPIC_OF_STREAM.items()}
 _LOG_APPEND_TIME: Final = 1
 _OCCURRED_AT: Final = attrgetter("occurred_at")
 _TIMESTAMP: Final = attrgetter("timestamp")
@@ -95,7 +90,7 @@ class Aggregate:
         chunk = decode_chunk(self._stream, records, now_ms)
         for at, bad in chunk.bad:
             letter = dead_letter(records[at], bad, self._stream)
-            messages.append(Message(DEAD_LETTERS_TOPIC, None, encode_dead_letter(letter)))
+            messages.append(Message(DEADLETTERS, None, encode_dead_letter(letter)))
         self._unknown_fields += chunk.unknown.total
         self._empty += len(chunk.empty)
         self._next_offset = records[-1].offset + 1
@@ -159,7 +154,7 @@ class Aggregate:
         )
 
     def _to_log(self, record: LogRecord) -> Message:
-        return Message(PARTIALS_TOPIC, self._source.encode(), encode_log_record(record))
+        return Message(PARTIALS, self._source.encode(), encode_log_record(record))
 
     def _offset_to_commit(self) -> int | None:
         needed = self._windows.first_needed_offset

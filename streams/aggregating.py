@@ -19,7 +19,6 @@ from aiokafka.errors import KafkaError
 from streams.config import Config
 from streams.delivery import Delivery, DeliveryFailed
 from streams.stages import Aggregate, AggregateStep
-from streams.topics import INPUTS, TOPICS, partitions_of
 from streams.transport import TP, Begin, Chunk, ChunkConsumer, Standing, Superseded
 
 INBOX_CHUNKS = 2
@@ -68,7 +67,8 @@ class _Run:
 class AggregateDriver:
     """All input partitions of this worker.
 
-    ``fail`` is called once with what the worker cannot go on from.
+    ``fail`` is called once with what the worker cannot go on from; ``sources_total`` is the number of input
+    partitions that the cluster has.
     """
 
     def __init__(
@@ -77,12 +77,13 @@ class AggregateDriver:
         consumer: ChunkConsumer,
         delivery: Delivery,
         fail: Callable[[BaseException], None],
+        sources_total: int,
     ) -> None:
         self._config = config
         self._consumer = consumer
         self._delivery = delivery
         self._fail = fail
-        self._sources_total = sum(partitions_of(TOPICS[name], config) for name in INPUTS)
+        self._sources_total = sources_total
         self._runs: dict[TP, _Run] = {}
         self.records = 0
 

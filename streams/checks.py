@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from sinks.clickhouse import ClickHouseSink
 from streams.client import BrokerUnreachable, open_admin
 from streams.config import Config
-from streams.topics import inspect_topics
+from streams.topic_admin import inspect_topics
 
 Status = Literal["ok", "warning", "failed"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -103,5 +104,15 @@ async def cluster_id(kafka: KafkaConfig) -> str:
     try:
         described: dict[str, Any] = await admin.describe_cluster()
         return str(described.get("cluster_id") or "unknown")
+    finally:
+        await admin.close()
+
+
+async def partition_counts(kafka: KafkaConfig, topics: Sequence[str]) -> dict[str, int]:
+    """How many partitions each of the topics has on the cluster, whatever the configuration says."""
+    admin = await open_admin(kafka)
+    try:
+        described = await admin.describe_topics(list(topics))
+        return {topic["topic"]: len(topic["partitions"]) for topic in described}
     finally:
         await admin.close()

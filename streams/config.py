@@ -84,11 +84,11 @@ class KafkaConfig(_Section):
         remote = [h for h in hosts if not (h in ("localhost", "::1") or h.startswith("127."))]
         if remote and self.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not self.allow_plaintext:
             raise ValueError(
-                f"unencrypted connection to {remote[0]}: set security_protocol to SSL or SASL_SSL, "
+                f"an unencrypted connection to {remote[0]}; set security_protocol to SSL or SASL_SSL, "
                 "or allow_plaintext = true if this network is trusted"
             )
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password_file):
-            raise ValueError("SASL needs sasl_username and sasl_password_file")
+            raise ValueError("SASL without credentials; set sasl_username and sasl_password_file")
         return self
 
 
@@ -157,9 +157,7 @@ class SegmentsConfig(_Section):
         known = {*INTERACTION_DIMENSIONS, "model"}
         for segmentation in by:
             if not segmentation or len(set(segmentation)) != len(segmentation):
-                raise ValueError(
-                    f"a segmentation needs one or more different dimensions, got {list(segmentation)}"
-                )
+                raise ValueError(f"segmentation {list(segmentation)}; name one or more different dimensions")
             for dimension in segmentation:
                 if dimension not in known and not dimension.startswith("attributes."):
                     raise ValueError(
@@ -167,7 +165,7 @@ class SegmentsConfig(_Section):
                         + ", ".join(sorted(known))
                     )
         if len(set(by)) != len(by):
-            raise ValueError("a segmentation is listed twice")
+            raise ValueError("a segmentation that is listed twice; list it once")
         return by
 
 
@@ -223,10 +221,12 @@ class Config(_Section):
     def _rules_make_sense(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
         names = [rule.name for rule in rules]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two rules have the name {twice[0]!r}")
+            raise ValueError(f"two rules with the name {twice[0]!r}; rename one")
         for rule in rules:
             if rule.signal not in SIGNALS or SIGNALS[rule.signal].kind == "mix":
-                raise ValueError(f"rule {rule.name!r}: unknown signal {rule.signal!r}")
+                raise ValueError(
+                    f"unknown signal {rule.signal!r} in rule {rule.name!r}; take one of the README's that is no mix"
+                )
         return rules
 
     @property
@@ -300,6 +300,9 @@ def _from_pydantic(file: str, item: dict[str, Any]) -> Problem:
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         return _problem(file, where, got, "a known setting", "Remove it, or look for a misspelling.")
+    if item["type"] == "value_error":  # our own validators: "what is wrong; what to do"
+        what, _, step = message.partition("; ")
+        return _problem(file, where, what, "a valid combination", _sentence(step or "correct the value"))
     if item["type"] == "missing":
         return _problem(file, where, "nothing", "a value", "Add this setting.")
     return _problem(file, where, got, message[0].lower() + message[1:], "Correct the value.")
@@ -307,6 +310,10 @@ def _from_pydantic(file: str, item: dict[str, Any]) -> Problem:
 
 def _problem(file: str, path: str, got: str, expected: str, next_step: str) -> Problem:
     return Problem(file=file, path=path, got=got, expected=expected, next_step=next_step)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _short(value: object) -> str:

@@ -20,12 +20,9 @@ from streams.messages import Message, Record
 from streams.partials import decode_log_record
 from streams.signals import LAYOUT, SIGNALS
 from streams.summaries import encode_summaries
+from streams.topics import ALERTS, ANOMALIES, CHANGES, FEEDBACK, INCIDENTS, SUMMARIES
 
-SUMMARIES_TOPIC: Final = "tidewatch.summaries"
-ANOMALIES_TOPIC: Final = "tidewatch.anomalies"
-INCIDENTS_TOPIC: Final = "tidewatch.incidents"
-ALERTS_TOPIC: Final = "llm.alerts"
-NEVER_LATE: Final = ("llm.feedback-", "llm.changes-")
+NEVER_LATE: Final = (f"{FEEDBACK}-", f"{CHANGES}-")
 STATE_VERSION: Final = 1
 WATCHED: Final = SIGNALS | {SEGMENTS_SIGNAL.name: SEGMENTS_SIGNAL}
 
@@ -97,13 +94,13 @@ class Decide:
         triage = self._triage.step(evidence, window, WATCHED)
         self._detect.apply(triage.verdicts)
         for value in encode_summaries(window, closing.expected, closing.learning, self._fleet):
-            yield Message(SUMMARIES_TOPIC, self._fleet.encode(), value)
+            yield Message(SUMMARIES, self._fleet.encode(), value)
         for anomaly in triage.anomalies:
-            yield Message(ANOMALIES_TOPIC, anomaly.fingerprint.encode(), msgspec.json.encode(anomaly))
+            yield Message(ANOMALIES, anomaly.fingerprint.encode(), msgspec.json.encode(anomaly))
         for incident in triage.incidents:
-            yield Message(INCIDENTS_TOPIC, incident.fingerprint.encode(), msgspec.json.encode(incident))
+            yield Message(INCIDENTS, incident.fingerprint.encode(), msgspec.json.encode(incident))
         for alert in triage.alerts:
-            yield Message(ALERTS_TOPIC, *alert_message(alert, source=f"tidewatch/{self._fleet}"))
+            yield Message(ALERTS, *alert_message(alert, source=f"tidewatch/{self._fleet}"))
 
     def snapshot(self) -> bytes:
         """Everything, at ``next_offset``, as MessagePack."""

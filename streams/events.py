@@ -227,13 +227,6 @@ STRUCTS: Final[dict[Stream, type[Interaction] | type[Feedback] | type[Change]]] 
     "change": Change,
 }
 
-TOPIC_OF_STREAM: Final[dict[Stream, str]] = {
-    "interaction": "llm.interactions",
-    "feedback": "llm.feedback",
-    "change": "llm.changes",
-}
-"""The topic that carries each kind of record, by its logical name."""
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ERROR_STATUSES: Final = frozenset({"error", "failed", "failure", "timeout", "status_code_error"})
 _VOTES_DOWN: Final = {

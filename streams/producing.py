@@ -18,8 +18,9 @@ from aiokafka import AIOKafkaProducer
 
 from streams.client import producer_settings
 from streams.config import KafkaConfig
-from streams.events import TOPIC_OF_STREAM, Stream, epoch_ms
+from streams.events import Stream, epoch_ms
 from streams.simulate import TrafficSpec, generate
+from streams.topics import TOPIC_OF_STREAM
 
 MAX_IN_FLIGHT: Final = 10_000
 """Records handed to the client and not yet acknowledged: bounds the memory."""

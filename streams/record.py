@@ -24,18 +24,18 @@ from streams.events import Change, Interaction, cost_usd, epoch_ms, is_error
 from streams.messages import Record
 from streams.pseudonyms import Pseudonyms
 from streams.redact import redact_text
+from streams.topics import (
+    ALERTS,
+    ANOMALIES,
+    CHANGES,
+    DEADLETTERS,
+    INCIDENTS,
+    INTERACTIONS,
+    RECORDED,
+    SUMMARIES,
+)
 
 Row = tuple[Any, ...]
-
-RECORDED_TOPICS: Final = (
-    "llm.interactions",
-    "llm.changes",
-    "tidewatch.summaries",
-    "tidewatch.anomalies",
-    "tidewatch.incidents",
-    "llm.alerts",
-    "llm.deadletters",
-)
 
 SummaryRow = tuple[dict[str, str], str, float | None, int, float | None, str, dict[str, int] | None]
 
@@ -77,11 +77,11 @@ class Recorder:
         self.skipped: Counter[str] = Counter()
         """Records that could not be read, by topic."""
         self._rows: dict[str, tuple[tables.Table, Callable[[Record], Iterable[Row]]]] = {
-            "tidewatch.summaries": (tables.WINDOW_SUMMARIES, _summary_rows),
-            "tidewatch.anomalies": (tables.ANOMALIES, self._anomaly_rows),
-            "tidewatch.incidents": (tables.INCIDENTS, self._incident_rows),
-            "llm.alerts": (tables.ALERTS, self._alert_rows),
-            "llm.deadletters": (tables.DEAD_LETTERS, _dead_letter_rows),
+            SUMMARIES: (tables.WINDOW_SUMMARIES, _summary_rows),
+            ANOMALIES: (tables.ANOMALIES, self._anomaly_rows),
+            INCIDENTS: (tables.INCIDENTS, self._incident_rows),
+            ALERTS: (tables.ALERTS, self._alert_rows),
+            DEADLETTERS: (tables.DEAD_LETTERS, _dead_letter_rows),
         }
 
     def rows(self, records: Sequence[Record], now_ms: int) -> list[Batch]:
@@ -93,12 +93,12 @@ class Recorder:
         return [batch for batch in batches if batch.rows]
 
     def _batch(self, topic: str, records: list[Record], now_ms: int) -> Batch:
-        if topic == "llm.interactions":
+        if topic == INTERACTIONS:
             return self._interactions(records, now_ms)
-        if topic == "llm.changes":
+        if topic == CHANGES:
             return self._changes(records, now_ms)
         if topic not in self._rows:
-            raise ValueError(f"topic {topic!r} is not recorded; expected one of {', '.join(RECORDED_TOPICS)}")
+            raise ValueError(f"topic {topic!r} is not recorded; expected one of {', '.join(RECORDED)}")
         table, project = self._rows[topic]
         rows: list[Row] = []
         for record in records:
@@ -110,7 +110,7 @@ class Recorder:
 
     def _interactions(self, records: list[Record], now_ms: int) -> Batch:
         chunk = decode_chunk("interaction", records, now_ms)
-        self.skipped["llm.interactions"] += len(chunk.bad)
+        self.skipped[INTERACTIONS] += len(chunk.bad)
         events: list[Interaction] = chunk.events
         columns: dict[str, Sequence[Any]] = {name: list(map(_GET[name], events)) for name in _COPIED}
         columns |= self._derived(events)
@@ -144,7 +144,7 @@ class Recorder:
 
     def _changes(self, records: list[Record], now_ms: int) -> Batch:
         chunk = decode_chunk("change", records, now_ms)
-        self.skipped["llm.changes"] += len(chunk.bad)
+        self.skipped[CHANGES] += len(chunk.bad)
         rows = [_change_row(e, records[i]) for e, i in zip(chunk.events, chunk.indices, strict=True)]
         return Batch.of_rows(tables.CHANGES.name, tables.CHANGES.column_names, rows)
 

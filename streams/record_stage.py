@@ -25,11 +25,12 @@ from streams.diagnosis import BadRecord
 from streams.events import Stream
 from streams.messages import Message, Record
 from streams.record import Recorder
+from streams.topics import CHANGES, DEADLETTERS, INTERACTIONS
 
 _LOG: Final = structlog.get_logger("streams.record")
 _KINDS: Final[dict[str, tuple[str, Stream]]] = {
-    "interactions": ("llm.interactions", "interaction"),
-    "changes": ("llm.changes", "change"),
+    "interactions": (INTERACTIONS, "interaction"),
+    "changes": (CHANGES, "change"),
 }
 """Tables whose rows are one record of users each: source topic, and what it was read as."""
 
@@ -113,9 +114,7 @@ class RecordStage:
             row = batch.row(index)
             record = places[topic, row["source_partition"], row["source_offset"]]
             bad = BadRecord("out_of_range", "$", f"the store refuses it: {rejected.reason}")
-            letters.append(
-                Message("llm.deadletters", None, encode_dead_letter(dead_letter(record, bad, kind)))
-            )
+            letters.append(Message(DEADLETTERS, None, encode_dead_letter(dead_letter(record, bad, kind))))
         return letters
 
 

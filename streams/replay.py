@@ -11,25 +11,21 @@ from typing import Any, BinaryIO, Final, NamedTuple, Self
 import orjson
 
 from detectors.records import rfc3339
-from streams.aggregate import DEAD_LETTERS_TOPIC, PARTIALS_TOPIC, Aggregate
+from streams.aggregate import Aggregate
 from streams.config import Config
-from streams.decide import ALERTS_TOPIC, ANOMALIES_TOPIC, INCIDENTS_TOPIC, SUMMARIES_TOPIC, Decide
+from streams.decide import Decide
 from streams.events import Stream
 from streams.messages import LocalRecord, Message
+from streams.topics import ALERTS, ANOMALIES, DEADLETTERS, INCIDENTS, PARTIALS, SUMMARIES, TOPIC_OF_STREAM
 
-TOPIC_OF_STREAM: Final[dict[Stream, str]] = {
-    "interaction": "llm.interactions",
-    "feedback": "llm.feedback",
-    "change": "llm.changes",
-}
 CHUNK_RECORDS: Final = 1000
 
 FILE_OF_TOPIC: Final = {
-    SUMMARIES_TOPIC: "summaries.jsonl",
-    ANOMALIES_TOPIC: "anomalies.jsonl",
-    INCIDENTS_TOPIC: "incidents.jsonl",
-    ALERTS_TOPIC: "alerts.jsonl",
-    DEAD_LETTERS_TOPIC: "deadletters.jsonl",
+    SUMMARIES: "summaries.jsonl",
+    ANOMALIES: "anomalies.jsonl",
+    INCIDENTS: "incidents.jsonl",
+    ALERTS: "alerts.jsonl",
+    DEADLETTERS: "deadletters.jsonl",
 }
 
 
@@ -93,8 +89,8 @@ class Replay:
 
     def _pass_on(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            if message.topic == PARTIALS_TOPIC:
-                record = LocalRecord(PARTIALS_TOPIC, 0, next(self._log_offset), message.value)
+            if message.topic == PARTIALS:
+                record = LocalRecord(PARTIALS, 0, next(self._log_offset), message.value)
                 self._pass_on(self._decide.step(record))
             else:
                 self._emitted[message.topic] = self._emitted.get(message.topic, 0) + 1
@@ -112,7 +108,7 @@ class JsonlOutput:
 
     def __call__(self, message: Message) -> None:
         file = self._files[message.topic]
-        if message.topic == SUMMARIES_TOPIC:
+        if message.topic == SUMMARIES:
             for line in summary_lines(message.value):
                 file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         else:

@@ -15,9 +15,9 @@ from streams.config import Config
 from streams.events import Stream
 from streams.messages import LocalRecord, Message, Record
 from streams.pseudonyms import Pseudonyms, load_key
-from streams.record import RECORDED_TOPICS, Recorder
+from streams.record import Recorder
 from streams.record_stage import RecordStage
-from streams.replay import TOPIC_OF_STREAM
+from streams.topics import RECORDED, TOPIC_OF_STREAM
 
 BATCH_RECORDS = 2000
 ATTEMPTS = 5
@@ -44,7 +44,7 @@ class StoreOutput:
     def add_input(self, stream: Stream, value: bytes) -> None:
         """A record of the input; what is not recorded live (feedback) is left out here too."""
         topic = TOPIC_OF_STREAM[stream]
-        if topic in RECORDED_TOPICS:
+        if topic in RECORDED:
             self._add(LocalRecord(topic, 0, next(self._offset), value))
 
     def _add(self, record: Record) -> None:

@@ -18,9 +18,9 @@ from streams.events import (
     MAX_TEXT_BYTES,
     SCHEMA_VERSION,
     STRUCTS,
-    TOPIC_OF_STREAM,
     Stream,
 )
+from streams.topics import TOPIC_OF_STREAM
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 NAMES: Final = (*STRUCTS, "deadletter")

@@ -24,7 +24,7 @@ import orjson
 from streams.broker import EmbeddedBroker, die_with_parent, free_port, is_free
 from streams.client import open_admin
 from streams.config import Config
-from streams.topics import create_topics
+from streams.topic_admin import create_topics
 
 UP_FILE = "up.json"
 STOP_SECS = 10.0

@@ -59,12 +59,13 @@ class Rule(Params):
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
         if self.warning is None and self.critical is None:
-            raise ValueError("a rule needs warning or critical, or both")
+            raise ValueError("a rule without a bound; set warning or critical, or both")
         if self.warning is not None and self.critical is not None:
             rising = self.critical >= self.warning
             if rising != (self.worse == "up") and self.critical != self.warning:
                 raise ValueError(
-                    f"critical {self.critical} must be worse ({self.worse}) than warning {self.warning}"
+                    f"critical {self.critical} on the wrong side of warning {self.warning}; "
+                    f"worse is {self.worse}, so move one of them"
                 )
         if any(not pattern for pattern in self.segments):
             raise ValueError("an empty segment pattern; leave segments out for the whole fleet")

@@ -13,11 +13,11 @@ import orjson
 from sinks.base import SinkError
 from streams.commands.common import config_option, fail, load_or_exit, progress_bar
 from streams.config import Config
-from streams.decide import ALERTS_TOPIC
 from streams.files import UnreadableFile, read_events, total_bytes
 from streams.messages import Message
 from streams.replay import JsonlOutput, Replay, Totals
 from streams.replay_store import StoreOutput
+from streams.topics import ALERTS
 
 
 @click.command("replay")
@@ -57,7 +57,7 @@ def command(
                 outputs.append(store)
 
             def emit(message: Message) -> None:
-                if message.topic == ALERTS_TOPIC:
+                if message.topic == ALERTS:
                     alerts.append(message.value)
                 for write in outputs:
                     write(message)

@@ -35,7 +35,7 @@ def create(as_json: bool, config_path: Path | None) -> None:
     """
     config = load_or_exit(config_path)
     from streams.client import BrokerUnreachable, open_admin
-    from streams.topics import TopicReport, create_topics
+    from streams.topic_admin import TopicReport, create_topics
 
     async def run() -> list[TopicReport]:
         admin = await open_admin(config.kafka)

@@ -9,34 +9,27 @@ import click
 import orjson
 
 from streams.commands.common import config_option, load_or_exit
+from streams.topics import ALERTS, ANOMALIES, DEADLETTERS, INCIDENTS, INPUTS, PARTIALS, RECORDED, SUMMARIES
 
 STAGES: tuple[dict[str, Any], ...] = (
     {
         "stage": "AGGREGATE",
         "worker": "detect",
-        "reads": ["llm.interactions", "llm.feedback", "llm.changes"],
-        "writes": ["tidewatch.partials", "llm.deadletters"],
+        "reads": list(INPUTS),
+        "writes": [PARTIALS, DEADLETTERS],
         "does": "decode, check, redact; sketches per window and segment, sealed by event time",
     },
     {
         "stage": "DECIDE",
         "worker": "detect",
-        "reads": ["tidewatch.partials"],
-        "writes": ["tidewatch.summaries", "tidewatch.anomalies", "tidewatch.incidents", "llm.alerts"],
+        "reads": [PARTIALS],
+        "writes": [SUMMARIES, ANOMALIES, INCIDENTS, ALERTS],
         "does": "close windows over all sources, detect, triage; one checkpoint",
     },
     {
         "stage": "RECORD",
         "worker": "record",
-        "reads": [
-            "llm.interactions",
-            "llm.changes",
-            "tidewatch.summaries",
-            "tidewatch.anomalies",
-            "tidewatch.incidents",
-            "llm.alerts",
-            "llm.deadletters",
-        ],
+        "reads": list(RECORDED),
         "writes": ["ClickHouse"],
         "does": "rows into ClickHouse; an outage there is lag here",
     },

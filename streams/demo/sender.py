@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from streams.client import producer_settings
 from streams.config import Config
 from streams.simulate import Event
-from streams.topics import CHANGES, FEEDBACK, INTERACTIONS, TOPICS, partitions_of
-
-TOPIC_OF: Final = {"interaction": INTERACTIONS, "feedback": FEEDBACK, "change": CHANGES}
+from streams.topics import TOPIC_OF_STREAM, TOPICS, partitions_of
 
 
 class Sender:
@@ -54,9 +52,9 @@ class Sender:
         self.sent += len(events)
 
     def _by_partition(self, events: Sequence[Event]) -> dict[tuple[str, int], list[Event]]:
-        count = {kind: partitions_of(TOPICS[topic], self._config) for kind, topic in TOPIC_OF.items()}
+        count = {kind: partitions_of(TOPICS[topic], self._config) for kind, topic in TOPIC_OF_STREAM.items()}
         parts: dict[tuple[str, int], list[Event]] = {}
         for event in events:
-            place = (TOPIC_OF[event.kind], zlib.crc32(event.key) % count[event.kind])
+            place = (TOPIC_OF_STREAM[event.kind], zlib.crc32(event.key) % count[event.kind])
             parts.setdefault(place, []).append(event)
         return parts

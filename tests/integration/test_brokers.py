@@ -11,7 +11,8 @@ import pytest
 
 from streams.app import ChunkApp, new_app
 from streams.client import open_admin
-from streams.topics import CHANGES, INTERACTIONS, STATE, TOPICS, create_topics
+from streams.topic_admin import create_topics
+from streams.topics import CHANGES, INTERACTIONS, STATE, TOPICS
 from streams.transport import TP, Begin, Chunk, Superseded
 from tests.support.brokers import Broker, committed, make_topics, send
 

@@ -20,10 +20,10 @@ import pytest
 from streams.config import Config
 from streams.events import Stream
 from streams.messages import Message
-from streams.replay import TOPIC_OF_STREAM, Replay
+from streams.replay import Replay
 from streams.simulate.scenarios import silent_model_change
 from streams.simulate.traffic import TrafficSpec, generate
-from streams.topics import ANOMALIES, INCIDENTS, SUMMARIES, TOPICS
+from streams.topics import ANOMALIES, INCIDENTS, SUMMARIES, TOPIC_OF_STREAM, TOPICS
 from tests.support.brokers import Broker, log_size, make_topics, read_all, send_in_order
 from tests.support.processes import Child, eventually, tidewatch
 

@@ -15,7 +15,8 @@ from aiokafka.structs import TopicPartition
 
 from streams.client import client_settings, open_admin, producer_settings
 from streams.config import Config, KafkaConfig
-from streams.topics import TOPICS, create_topics, partitions_of
+from streams.topic_admin import create_topics
+from streams.topics import TOPICS, partitions_of
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,9 @@ def test_restored_rules_go_on_exactly(cut: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"warning": None, "critical": None}, "needs warning or critical"),
-        ({"warning": 0.05, "critical": 0.02}, "must be worse"),
-        ({"worse": "down"}, "must be worse"),
+        ({"warning": None, "critical": None}, "set warning or critical"),
+        ({"warning": 0.05, "critical": 0.02}, "on the wrong side"),
+        ({"worse": "down"}, "on the wrong side"),
         ({"segments": ({},)}, "empty segment pattern"),
         ({"name": "Errors!"}, "pattern"),
         ({"warning": float("nan")}, "finite"),

@@ -11,7 +11,6 @@ from msgspec import inspect
 from streams.decode import BadRecord, decode_interaction
 from streams.events import (
     STREAMS,
-    TOPIC_OF_STREAM,
     Feedback,
     Interaction,
     cost_usd,
@@ -21,7 +20,7 @@ from streams.events import (
     occurred_at_ms,
 )
 from streams.signals import CATEGORIES, VALUES
-from streams.topics import TOPICS
+from streams.topics import TOPIC_OF_STREAM, TOPICS
 from tests.strategies import NOW_MS, encoded
 
 

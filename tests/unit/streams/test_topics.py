@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from streams.commands.topology import STAGES
 from streams.config import Config
-from streams.record import RECORDED_TOPICS
+from streams.messages import LocalRecord
+from streams.pseudonyms import Pseudonyms
+from streams.record import Recorder
 from streams.stages import Aggregate
-from streams.topics import INPUTS, RECORDED, STATE, TOPICS, partitions_of, settings_of
+from streams.topics import INPUTS, PARTIALS, RECORDED, STATE, TOPICS, partitions_of, settings_of
 
 CONFIG = Config.model_validate({"topics": {"partitions": 24, "retention_hours": 2}})
 
@@ -24,7 +28,11 @@ def test_everything_that_decide_reads_or_writes_has_one_partition() -> None:
 
 
 def test_recorded_topics_are_what_record_can_project() -> None:
-    assert RECORDED == RECORDED_TOPICS
+    recorder = Recorder(fleet="default", pseudonyms=Pseudonyms(bytes(32)))
+    for name in RECORDED:
+        recorder.rows([LocalRecord(name, 0, 0, b"{}")], now_ms=0)
+    with pytest.raises(ValueError, match="is not recorded"):
+        recorder.rows([LocalRecord(PARTIALS, 0, 0, b"{}")], now_ms=0)
 
 
 def test_only_the_state_is_compacted_and_only_inputs_are_stamped_by_the_broker() -> None:
