@@ -12,8 +12,8 @@ from detectors.records import stable_id
 from streams.columns import FIELDS
 from streams.config import Config
 from streams.contents import ChangeContent, Content, SketchContent
-from streams.deadletters import dead_letter, encode_dead_letter
-from streams.decode import decode_chunk
+from streams.deadletters import capped_letter, dead_letter, encode_dead_letter
+from streams.decode import BadRecord, decode_chunk
 from streams.events import Feedback, Stream
 from streams.messages import Message, Record
 from streams.partials import LogRecord, Watermark, encode_log_record
@@ -56,6 +56,7 @@ class Aggregate:
             max_open=config.limits.open_windows,
             keep_late=self._stream != "interaction",
         )
+        self._max_letters = config.limits.dead_letters_per_chunk
         self._next_offset = 0
         self._committed_offset: int | None = None
         self._idle = False
@@ -88,9 +89,7 @@ class Aggregate:
             self._idle, self._quiet_ms = False, 0
             messages.append(self._watermark())
         chunk = decode_chunk(self._stream, records, now_ms)
-        for at, bad in chunk.bad:
-            letter = dead_letter(records[at], bad, self._stream)
-            messages.append(Message(DEADLETTERS, None, encode_dead_letter(letter)))
+        messages += self._dead_letters(records, chunk.bad)
         self._unknown_fields += chunk.unknown.total
         self._empty += len(chunk.empty)
         self._next_offset = records[-1].offset + 1
@@ -111,6 +110,14 @@ class Aggregate:
         self._idle, self._quiet_ms = True, quiet_ms
         messages = self._seal(self._windows.end_of_open_ms()) or [self._watermark()]
         return AggregateStep(messages, self._offset_to_commit())
+
+    def _dead_letters(self, records: Sequence[Record], bad: list[tuple[int, BadRecord]]) -> list[Message]:
+        """A letter for each bad record; beyond the cap one for all that are left, with their range of offsets."""
+        letters = [dead_letter(records[at], reason, self._stream) for at, reason in bad[: self._max_letters]]
+        if rest := bad[self._max_letters :]:
+            first, last = records[rest[0][0]], records[rest[-1][0]]
+            letters.append(capped_letter(first, last.offset, len(rest), self._stream))
+        return [Message(DEADLETTERS, None, encode_dead_letter(letter)) for letter in letters]
 
     def _join(self, records: Sequence[Record], events: Sequence[Any]) -> None:
         count = len(events)
