@@ -66,7 +66,7 @@ class DetectParams(Params):
     )
 
 
-class Closing(NamedTuple):
+class Judged(NamedTuple):
     """What DETECT says about one window."""
 
     evidence: list[Evidence]
@@ -131,7 +131,7 @@ class Detect:
         """Segments with state."""
         return len(self._rows)
 
-    def close(self, block: WindowBlock) -> Closing:
+    def close(self, block: WindowBlock) -> Judged:
         """Take in the next window; windows come in order of time."""
         if tuple(block.signals) != tuple(self._column):
             raise ValueError(f"window has signals {block.signals}, expected {tuple(self._column)}")
@@ -150,7 +150,7 @@ class Detect:
         order = {name: at for at, name in enumerate((*(d.name for d in self._detectors), LEVEL))}
         evidence.sort(key=lambda e: (e.segment, self._column[e.signal], order[e.detector]))
         evidence += self._book.step(block)
-        return Closing(evidence, *self._expectations(rows, block.window_end_ms))
+        return Judged(evidence, *self._expectations(rows, block.window_end_ms))
 
     def apply(self, verdicts: Iterable[Verdict]) -> None:
         """Do what TRIAGE decided in this step; unknown segments are ignored."""

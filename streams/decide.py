@@ -89,11 +89,11 @@ class Decide:
         block = self._admission.admit(block, end_ms, LAYOUT)
         self._exemplars.add(block)
         window = WindowBlock(closed.window_start_ms, end_ms, block, LAYOUT, self._exemplars)
-        closing = self._detect.close(window)
-        evidence = [*closing.evidence, *self._admission.evidence(end_ms - self._base_ms, end_ms)]
+        judged = self._detect.close(window)
+        evidence = [*judged.evidence, *self._admission.evidence(end_ms - self._base_ms, end_ms)]
         triage = self._triage.step(evidence, window, WATCHED)
         self._detect.apply(triage.verdicts)
-        for value in encode_summaries(window, closing.expected, closing.learning, self._fleet):
+        for value in encode_summaries(window, judged.expected, judged.learning, self._fleet):
             yield Message(SUMMARIES, self._fleet.encode(), value)
         for anomaly in triage.anomalies:
             yield Message(ANOMALIES, anomaly.fingerprint.encode(), msgspec.json.encode(anomaly))

@@ -77,8 +77,9 @@ async def _main(options: Options, plain: bool, as_json: bool) -> int:
     assert task is not None  # noqa: S101 - we run in it
 
     def interrupt() -> None:
-        for number in signals:  # once is enough: what follows is bounded
-            loop.add_signal_handler(number, lambda: None)
+        for number in signals:  # once is enough, until the very end of the process: what follows is bounded
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
         task.cancel()
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

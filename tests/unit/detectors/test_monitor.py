@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.base import Verdict
-from detectors.monitor import LEVEL, Closing, Detect, DetectParams
+from detectors.monitor import LEVEL, Detect, DetectParams, Judged
 from detectors.records import FLEET, Evidence, SegmentKey, Severity
 from detectors.rules.defaults import DEFAULT_RULES
 from streams.signals import SIGNALS
@@ -309,7 +309,7 @@ def busy_window(
     return number, records, {"model": [str(m) for m in rng.choice(["a", "b"], n)]}
 
 
-def closings(detect: Detect, first: int, last: int) -> list[Closing]:
+def closings(detect: Detect, first: int, last: int) -> list[Judged]:
     """Windows of their own seed each, so that a run may start anywhere."""
     found = []
     for number in range(first, last):
