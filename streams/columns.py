@@ -62,7 +62,7 @@ class Gatherer:
         for name, values in self._values.items():
             values.append(read.values[name])
         for name, interner in self._categories.items():
-            self._category_codes[name].append(interner.codes(read.categories[name], len(records)))
+            self._category_codes[name].append(interner.codes(read.categories[name]))
         self._dimensions.add(records)
 
     def take(self) -> tuple[Columns, list[Segmentation]]:
@@ -202,13 +202,16 @@ _FAILED: Final = _Failed()
 
 
 def _failures(statuses: Sequence[int | str | None], error_types: Sequence[str | None]) -> Floats:
+    if error_types.count(None) == len(error_types):
+        failed = {status: _FAILED[status, None] for status in set(statuses)}
+        return np.fromiter(map(failed.__getitem__, statuses), np.float64, len(statuses))
     outcomes = zip(statuses, error_types, strict=True)
     return np.fromiter(map(_FAILED.__getitem__, outcomes), np.float64, len(statuses))
 
 
 def _in_dollars(costs: Sequence[float | None], currencies: Sequence[str | None]) -> Sequence[float | None]:
     """Costs in other currencies are stored, and not added up with dollars."""
-    if set(currencies) <= {None, "USD"}:
+    if currencies.count(None) + currencies.count("USD") == len(currencies):
         return costs
     in_dollars = {currency: currency is None or currency.upper() == "USD" for currency in set(currencies)}
     return [cost if in_dollars[c] else None for cost, c in zip(costs, currencies, strict=True)]

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
-import numpy as np
 
 from streams.aliases import ALIASES
 from streams.conversions import Unusable, own_names
@@ -105,8 +103,6 @@ class Chunk(NamedTuple, Generic[E_]):
     unknown: UnknownFields
 
 
-_OCCURRED_AT: Final = attrgetter("occurred_at")
-_MODEL_REQUESTED: Final = attrgetter("model_requested")
 _FAST: Final[dict[Stream, msgspec.json.Decoder[Any]]] = {
     stream: msgspec.json.Decoder(struct) for stream, struct in STRUCTS.items()
 }
@@ -141,24 +137,6 @@ def _only(struct: type[E_], stream: Stream, value: bytes, now_ms: int, unknown: 
 
 class _Carrier(NamedTuple):
     value: bytes | None
-
-
-def _all_clean(records: Sequence[HasValue], now_ms: int) -> list[Any] | None:
-    """A chunk of interactions that all pass the typed decoder and every check, or None if one needs a second look.
-
-    Nearly every chunk is like that, and taking the steps one after the other through C costs half of a loop.
-    """
-    values = [record.value for record in records]
-    try:
-        events = list(map(_FAST["interaction"].decode, values))  # type: ignore[arg-type]  # None raises TypeError
-        times = np.fromiter(map(_OCCURRED_AT, events), np.int64, len(events))
-    except Exception:  # a bad record, foreign names, or a time as text: one by one then
-        return None
-    if not len(times) or times.min() < MIN_TIME_MS or times.max() > now_ms + MAX_CLOCK_AHEAD_MS:
-        return None
-    if max(map(len, values)) > MAX_TEXT_BYTES or None in map(_MODEL_REQUESTED, events):  # type: ignore[arg-type]
-        return None
-    return events
 
 
 def decode_chunk(stream: Stream, records: Sequence[HasValue], now_ms: int) -> Chunk[Any]:

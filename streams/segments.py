@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -33,8 +33,10 @@ class Interner(dict[str | None, int]):
         code = self[label] = len(self)
         return code
 
-    def codes(self, labels: Iterable[str | None], count: int) -> NDArray[np.int32]:
-        return np.fromiter(map(self.__getitem__, labels), np.int32, count)
+    def codes(self, labels: Sequence[str | None]) -> NDArray[np.int32]:
+        if labels.count(None) == len(labels):
+            return np.zeros(len(labels), np.int32)
+        return np.fromiter(map(self.__getitem__, labels), np.int32, len(labels))
 
     @property
     def labels(self) -> list[str]:
@@ -65,8 +67,8 @@ class Dimensions:
 
     def add(self, records: Sequence[Any]) -> None:
         for dimension, read in self._readers.items():
-            codes = self._interners[dimension].codes(map(read, records), len(records))
-            self._codes[dimension].append(codes)
+            labels = list(map(read, records))
+            self._codes[dimension].append(self._interners[dimension].codes(labels))
 
     def segmentations(self, count: int) -> list[Segmentation]:
         """The segment of each of the ``count`` records in every segmentation, the whole fleet first."""

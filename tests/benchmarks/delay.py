@@ -20,7 +20,7 @@ from streams.client import producer_settings
 from streams.config import Config
 from streams.topics import ALERTS, INTERACTIONS
 from tests.benchmarks.load import SEGMENTATIONS, TEMPLATES, templates
-from tests.support.brokers import Broker, make_topics, read_all
+from tests.support.brokers import Broker, delete_topics, make_topics, read_all
 from tests.support.processes import Child, eventually, tidewatch
 
 EVENTS_PER_SEC: Final = 20_000
@@ -47,6 +47,7 @@ def measure_delay(broker: Broker, folder: Path, seconds: int) -> dict[str, Any]:
             '[[rules]]\nname = "tenant-errors"\nsignal = "error_ratio"\nwarning = 0.3\nspan_secs = 60\n'
             'min_events = 50\nsegments = [{ tenant = "*" }]\n'
         )
+    asyncio.run(delete_topics(broker))
     asyncio.run(make_topics(config))
     before = len(asyncio.run(read_all(config, ALERTS)))
     with tidewatch(

@@ -24,7 +24,7 @@ def block_of(rows: list[tuple[str, float | None, bool | None, str | None, str]])
     """Rows of (tenant, duration_ms, refusal, finish_reason, event_id) as a block of fleet and tenants."""
     tenants, durations, refusals, reasons, ids = zip(*rows, strict=True) if rows else ((),) * 5
     tenant, reason = Interner(), Interner()
-    codes, reason_codes = tenant.codes(tenants, len(rows)), reason.codes(reasons, len(rows))
+    codes, reason_codes = tenant.codes(tenants), reason.codes(reasons)
     columns = Columns(
         ids,
         True,
