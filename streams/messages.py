@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 
 class Record(Protocol):
     """A record of any topic; aiokafka's ``ConsumerRecord`` is one."""
@@ -28,8 +30,8 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
 
 
-class LocalRecord(NamedTuple):
-    """A record that did not come from a broker."""
+class LocalRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record with just what the stages need, cheap to make."""
 
     topic: str
     partition: int
