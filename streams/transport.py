@@ -193,7 +193,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if wanted:  # an empty set would mean all
                 wait_secs = 0 if chunks else timeout
                 chunks += self._label(
-                    await fetcher.fetched_records(wanted, timeout=wait_secs, max_records=2 * size)
+                    await fetcher.fetched_records(wanted, timeout=wait_secs, max_records=4 * size)
                 )
         self.fetches += 1
         return chunks
