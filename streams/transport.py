@@ -38,7 +38,7 @@ from faust.types import TP, ConsumerMessage
 from streams.chunks import Begin, Chunk, Standing, Superseded
 from streams.client import client_settings, producer_settings
 from streams.config import KafkaConfig
-from streams.messages import LocalRecord
+from streams.unpacking import make_lean
 
 FETCH_MAX_WAIT_MS = 100
 """aiokafka has one fetch in flight per broker, and a partition whose records were just taken is not part of it:
@@ -55,27 +55,6 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]
             return create_event(None, message.value, message.headers, message)
 
         return decode
-
-
-def _make_lean(fetcher: Any) -> None:
-    """Have fetched batches unpacked into our own records: aiokafka's, a dataclass of eleven fields, is a
-    tenth of the whole work on a record. (Records of a fetch that returns during the wait are still aiokafka's; they
-    look the same to the stages.)"""
-    for result in fetcher._records.values():
-        if (unpacked := getattr(result, "_partition_records", None)) is not None:
-            unpacked._consumer_record = _lean_record
-
-
-def _lean_record(tp: TopicPartition, record: Any) -> LocalRecord:
-    return LocalRecord(
-        tp.topic,
-        tp.partition,
-        record.offset,
-        record.value,
-        record.key,
-        record.timestamp,
-        record.timestamp_type,
-    )
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -184,7 +163,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         urgent = {tp for tp in active_partitions if tp.topic in self.transport.urgent}
         others = active_partitions - urgent
         chunks: list[Chunk] = []
-        _make_lean(fetcher)
+        make_lean(fetcher)
         with fetcher._subscriptions.fetch_context():
             # Decisions must not queue behind a backlog of inputs.
             if urgent:
