@@ -7,6 +7,7 @@ import orjson
 from streams.aggregate import Aggregate
 from streams.config import parse_config
 from streams.messages import LocalRecord, Message
+from streams.partials import Partial, Watermark, decode_log_record
 from streams.topics import DEADLETTERS, PARTIALS
 
 NOW_MS = 1_790_000_000_000
@@ -54,3 +55,29 @@ def test_a_window_is_sent_with_its_watermark_last() -> None:
     source.add(records(GOOD), NOW_MS)
     topics = [message.topic for message in source.idle(10_000).messages]
     assert topics == [PARTIALS, PARTIALS]
+
+
+def test_a_fast_clock_cannot_run_ahead_of_the_brokers_append_time() -> None:
+    ahead = orjson.dumps({"event_id": "f", "occurred_at": NOW_MS + 200_000, "model_requested": "m"})
+    appended = LocalRecord("llm.interactions", 3, 0, ahead, None, NOW_MS - 500, 1)
+    source = aggregate()
+    source.add([appended], NOW_MS)
+    assert source.max_event_ms == NOW_MS - 500
+    unstamped = aggregate()
+    unstamped.add(records(ahead), NOW_MS)
+    assert unstamped.max_event_ms == NOW_MS + 200_000, "without append time there is no guard"
+
+
+def test_feedback_is_never_late() -> None:
+    feedback = Aggregate(parse_config({}), topic="llm.feedback", partition=0, attempt="a", sources_total=1)
+    votes = [
+        orjson.dumps({"event_id": f"e{n}", "occurred_at": at, "name": "user_feedback", "score": 0.0})
+        for n, at in enumerate([NOW_MS - 1000, NOW_MS - 600_000])
+    ]
+    made = [LocalRecord("llm.feedback", 0, at, value) for at, value in enumerate(votes)]
+    messages = [*feedback.add(made, NOW_MS).messages, *feedback.idle(0).messages]
+    sealed = [decode_log_record(message.value) for message in messages]
+    partials = [record for record in sealed if isinstance(record, Partial)]
+    late = [record.late for record in sealed if isinstance(record, Watermark)]
+    assert len(partials) == 2
+    assert set(late) == {0}
