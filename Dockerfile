@@ -3,7 +3,7 @@ FROM python:3.12.12-slim-bookworm AS build
 WORKDIR /src
 COPY requirements.lock ./
 RUN python -m venv /opt/tidewatch && /opt/tidewatch/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY detectors detectors
 COPY sinks sinks
 COPY streams streams

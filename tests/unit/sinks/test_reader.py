@@ -113,7 +113,7 @@ ATTACKS = [
     "SELECT * FROM cluster('default', system.one)",
     "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
     "SELECT * FROM postgresql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
-    "SELECT * FROM sqlite('/tmp/a', 'b')",
+    "SELECT * FROM sqlite('/srv/a', 'b')",
     "SELECT * FROM executable('id', 'TSV', 'a String')",
     "SELECT * FROM python('orjson')",
     "SELECT * FROM Python(orjson)",
@@ -202,7 +202,7 @@ def test_statements_that_are_refused(reader: StoreReader, tmp_path: Path, statem
     [
         ("SELECT 1; DROP TABLE changes", "SYNTAX_ERROR"),
         ("SELEC 1", "SYNTAX_ERROR"),
-        ("SELECT 1) INTO OUTFILE '/tmp/x' --", "SYNTAX_ERROR"),
+        ("SELECT 1) INTO OUTFILE '/srv/x' --", "SYNTAX_ERROR"),
         ("SELECT nothing FROM changes", "UNKNOWN_IDENTIFIER"),
         ("SELECT * FROM nothing", "UNKNOWN_TABLE"),
         ("SELECT count() FROM numbers(1000000000000)", "TIMEOUT_EXCEEDED"),
