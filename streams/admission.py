@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Final
 
 import msgspec
@@ -11,7 +10,7 @@ from detectors.records import FLEET, OVERFLOW_VALUE, Evidence, SegmentKey, Sever
 from detectors.sketches.block import Block
 from detectors.sketches.layout import Layout
 from streams.config import SegmentsConfig
-from streams.segments import overflow
+from streams.segments import overflow, stable_order
 
 DAY_MS: Final = 86_400_000
 CALM_MS: Final = 3_600_000
@@ -56,7 +55,7 @@ class Admission:
         refused: set[int] = set()
         if fresh:
             self._retire(window_end_ms)
-            fresh.sort(key=lambda row: (_stable_hash(block.segments[row]), block.segments[row]))
+            fresh.sort(key=lambda row: stable_order(block.segments[row]))
             for row in fresh:
                 if not self._take_place(block.segments[row], window_end_ms):
                     refused.add(row)
@@ -121,7 +120,3 @@ class Admission:
         for segment in old:
             del self.state.last_seen_ms[segment]
             self._places[segment.dimensions] -= 1
-
-
-def _stable_hash(segment: SegmentKey) -> int:
-    return zlib.crc32("\x1f".join(segment.values).encode())

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.sketches.build import Columns, Segmentation
-from streams.events import USER_FEEDBACK, Feedback, Interaction, is_failure, is_thumbs_down
+from streams.events import USER_FEEDBACK, Feedback, Interaction, is_dollars, is_failure, is_thumbs_down
 from streams.segments import Interner, Segmenter
 
 Floats = NDArray[np.float64]
@@ -213,7 +213,7 @@ def _in_dollars(costs: Sequence[float | None], currencies: Sequence[str | None])
     """Costs in other currencies are stored, and not added up with dollars."""
     if currencies.count(None) + currencies.count("USD") == len(currencies):
         return costs
-    in_dollars = {currency: currency is None or currency.upper() == "USD" for currency in set(currencies)}
+    in_dollars = {currency: is_dollars(currency) for currency in set(currencies)}
     return [cost if in_dollars[c] else None for cost, c in zip(costs, currencies, strict=True)]
 
 

@@ -268,8 +268,12 @@ def is_failure(status: int | str | None, error_type: str | None) -> bool:
 
 def cost_usd(interaction: Interaction) -> float | None:
     """The cost if it is in US dollars: other currencies are stored, and not added up with dollars."""
-    currency = interaction.currency
-    return interaction.cost if currency is None or currency.upper() == "USD" else None
+    return interaction.cost if is_dollars(interaction.currency) else None
+
+
+def is_dollars(currency: str | None) -> bool:
+    """Whether a cost in this currency is in US dollars; absent means it is."""
+    return currency is None or currency.upper() == "USD"
 
 
 def is_thumbs_down(feedback: Feedback) -> bool | None:

@@ -129,7 +129,7 @@ def cap_segments(block: Block, layout: Layout, max_segments: int) -> Block:
     dropped: set[int] = set()
     for rows in rows_by.values():
         if len(rows) > max_segments:
-            rows.sort(key=lambda row: (_stable_hash(block.segments[row]), block.segments[row]))
+            rows.sort(key=lambda row: stable_order(block.segments[row]))
             dropped.update(rows[max_segments:])
     return overflow(block, dropped, layout) if dropped else block
 
@@ -164,5 +164,6 @@ def _moved(entries: Entries, rows: NDArray[np.int32]) -> Entries:
     return sum_entries([entries._replace(row=rows[entries.row])])
 
 
-def _stable_hash(segment: SegmentKey) -> int:
-    return zlib.crc32("\x1f".join(segment.values).encode())
+def stable_order(segment: SegmentKey) -> tuple[int, SegmentKey]:
+    """A sort key that favours no name: by checksum, then by the segment itself; the same in every process."""
+    return zlib.crc32("\x1f".join(segment.values).encode()), segment

@@ -214,7 +214,7 @@ class Worker:
         )
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """What is loaded by now stays for good, and records hold no cycles: look for garbage less often."""
     gc.collect()
     gc.freeze()
@@ -227,7 +227,7 @@ def run_worker(worker_type: type[Worker], config: Config) -> int:
     The process must end right after: a thread of Faust may be stuck, and is not waited for.
     """
     configure_logging()
-    _spare_the_collector()
+    spare_the_collector()
 
     async def work() -> int:
         try:

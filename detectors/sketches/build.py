@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.records import SegmentKey
-from detectors.sketches.block import Block, Entries, Exemplar, Int32s, sum_entries
+from detectors.sketches.block import Block, Entries, Exemplar, Int32s, empty_block, sum_entries
 from detectors.sketches.buckets import bucket_of
 from detectors.sketches.layout import Layout
 
@@ -59,7 +59,7 @@ def build(columns: Columns, segmentations: Sequence[Segmentation], layout: Layou
         categories += prepared.category_counts(segmentation.codes, size, offset)
         exemplars.update(prepared.exemplars(segmentation.codes, size, offset))
     if not segments:
-        return Block([], np.zeros((0, layout.width), np.int64), sum_entries([]), sum_entries([]), [], {})
+        return empty_block(layout)
     block = Block(
         segments,
         np.concatenate(counters),

@@ -144,9 +144,9 @@ def _observe(window: dict[str, Any], event: Interaction) -> None:
 async def tidewatch(config: Config, records: int) -> None:
     """The detect worker: AGGREGATE, and DECIDE on what it makes."""
     from streams.agents import DetectWorker
-    from streams.worker import _spare_the_collector
+    from streams.worker import spare_the_collector
 
-    _spare_the_collector()
+    spare_the_collector()
     worker = DetectWorker(config)
     meter = Meter(records)
 
