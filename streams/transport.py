@@ -37,7 +37,7 @@ from faust.types import TP, ConsumerMessage
 
 from streams.chunks import Begin, Chunk, Standing, Superseded
 from streams.client import client_settings, producer_settings
-from streams.config import KafkaConfig
+from streams.kafka_config import KafkaConfig
 from streams.unpacking import make_lean
 
 FETCH_MAX_WAIT_MS = 100

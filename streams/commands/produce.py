@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from streams.commands.common import BAD_USAGE, config_option, fail, load_or_exit, progress_bar
-from streams.config import KafkaConfig
 from streams.files import FileRecord, UnreadableFile, read_events, total_bytes
+from streams.kafka_config import KafkaConfig
 from streams.producing import Pace, Produced, Sendable, produce, simulated
 from streams.simulate import SCENARIOS, TrafficSpec
 from streams.supervisor import with_running_stack

@@ -14,7 +14,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from streams.client import client_settings, open_admin, producer_settings
-from streams.config import Config, KafkaConfig
+from streams.config import Config
+from streams.kafka_config import KafkaConfig
 from streams.topic_admin import create_topics
 from streams.topics import TOPICS, partitions_of
 

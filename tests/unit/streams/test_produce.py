@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from streams.broker import free_port
 from streams.commands.produce import command
-from streams.config import KafkaConfig
 from streams.files import read_events
+from streams.kafka_config import KafkaConfig
 from streams.producing import Outgoing, Pace, head_of, produce
 from streams.topics import CHANGES, FEEDBACK, INTERACTIONS
 from tests.strategies import NOW_MS

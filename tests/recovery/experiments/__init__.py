@@ -1,0 +1,1 @@
+"""All fault experiments; each module has a tuple ``EXPERIMENTS``."""
