@@ -8,6 +8,7 @@ beside it on exact measures. State is arrays with one entry per series: row of t
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -55,15 +56,6 @@ class DetectParams(Params):
         description="The level of a series is back when it is this near to its baseline, or halfway.",
     )
     back_panes: int = Field(default=6, ge=1, le=10_000, description="Panes in a row that it must be back.")
-    max_segments: int = Field(
-        default=10_000,
-        ge=1,
-        le=1_000_000,
-        description="Segments with state; beyond it the longest absent is forgotten.",
-    )
-    retire_after_days: float = Field(
-        default=14.0, gt=0, le=3650, description="A segment absent this long is forgotten."
-    )
 
 
 class Judged(NamedTuple):
@@ -102,15 +94,23 @@ class Detect:
     """The monitors of one fleet."""
 
     def __init__(
-        self, params: DetectParams, rules: Sequence[Rule], signals: Mapping[str, Signal], base_window_ms: int
+        self,
+        params: DetectParams,
+        rules: Sequence[Rule],
+        signals: Mapping[str, Signal],
+        base_window_ms: int,
+        *,
+        max_segments: int = sys.maxsize,
+        retire_after_days: float = math.inf,
     ) -> None:
+        """``max_segments`` and ``retire_after_days`` bound the state; whoever admits segments knows them."""
         self.params = params
         self._signals = [signal for signal in signals.values() if signal.kind != "mix"]
         self._column = {signal.name: at for at, signal in enumerate(self._signals)}
         pane_windows = Panes.rate_windows(params.panes, base_window_ms)
         self._scales = Scales(self._signals, pane_windows, base_window_ms)
         count = len(self._signals)
-        self._rows = Rows(params.max_segments, params.retire_after_days)
+        self._rows = Rows(max_segments, retire_after_days)
         self._panes = Panes(params.panes, self._scales, base_window_ms)
         self._baseline = Baseline(params.baseline, self._scales, count)
         self._runs = Runs(params.runs)

@@ -23,7 +23,7 @@ class Rows:
 
     def __init__(self, max_segments: int, retire_after_days: float) -> None:
         self._max = max_segments
-        self._retire_ms = int(retire_after_days * 86_400_000)
+        self._retire_ms = retire_after_days * 86_400_000
         self._row: dict[SegmentKey, int] = {}
         self._segment: list[SegmentKey | None] = []
         self._times = Columns(seen_ms=(np.int64, -1), born_ms=(np.int64, -1))

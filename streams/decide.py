@@ -63,7 +63,16 @@ class Decide:
         )
         self._admission = Admission(config.segments, admission)
         self._exemplars = RecentExemplars()
-        self._detect = Detect(config.detect, config.rules, SIGNALS, config.base_window_ms)
+        segments = config.segments
+        self._detect = Detect(
+            config.detect,
+            config.rules,
+            SIGNALS,
+            config.base_window_ms,
+            # Every admitted segment has a place, and so have the fleet and what each segmentation folds together.
+            max_segments=segments.max_total + 1 + len(segments.by),
+            retire_after_days=segments.retire_after_days,
+        )
         self._triage = Triage(config.triage, config.fleet)
 
     def step(self, record: Record) -> list[Message]:

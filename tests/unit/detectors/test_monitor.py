@@ -258,7 +258,7 @@ def test_rescaling_the_unit_changes_nothing_but_the_unit() -> None:
 
 
 def test_segments_are_bounded_and_the_longest_absent_makes_room() -> None:
-    detect = new(max_segments=3)
+    detect = Detect(DetectParams(), (), SIGNALS, BASE_MS, max_segments=3)
     keys = [SegmentKey(("tenant",), (f"t{k}",)) for k in range(6)]
     for k, key in enumerate(keys):
         detect.close(matrix(at(k), [FLEET, key], error_ratio=([0.0, 0.0], [10, 10])))
@@ -268,11 +268,11 @@ def test_segments_are_bounded_and_the_longest_absent_makes_room() -> None:
 
 
 def test_a_displaced_segment_leaves_nothing_to_its_successor() -> None:
-    detect = new(max_segments=1)
+    detect = Detect(DetectParams(), (), SIGNALS, BASE_MS, max_segments=1)
     play(detect, ratio_windows("refusal_ratio", [0.02] * 60, segment=A))
     closing = detect.close(ratio_windows("refusal_ratio", [0.9], segment=B, start=60)[0])
     assert closing.learning.all()
-    fresh = new(max_segments=1)
+    fresh = Detect(DetectParams(), (), SIGNALS, BASE_MS, max_segments=1)
     fresh.close(ratio_windows("refusal_ratio", [0.9], segment=B, start=60)[0])
     tail = ratio_windows("refusal_ratio", [0.5] * 100, segment=B, start=61)
     for block in tail:
@@ -280,7 +280,7 @@ def test_a_displaced_segment_leaves_nothing_to_its_successor() -> None:
 
 
 def test_segments_retire_after_their_days() -> None:
-    detect = new(retire_after_days=1.0)
+    detect = Detect(DetectParams(), (), SIGNALS, BASE_MS, retire_after_days=1.0)
     detect.close(matrix(at(0), [FLEET, A], error_ratio=([0.0, 0.0], [10, 10])))
     for hour in range(1, 27):
         detect.close(matrix(at(0) + hour * 3_600_000, [FLEET], error_ratio=([0.0], [10])))
