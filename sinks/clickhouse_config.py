@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from sinks.credentials import is_loopback, read_secret, tls_context
 
 PASSWORD_VARIABLE: Final = "TIDEWATCH_CLICKHOUSE_PASSWORD"  # noqa: S105 - the name, not the secret
 SettingName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -35,6 +36,10 @@ class ClickHouseConfig(BaseModel):
         None, description=f"Server: file that holds the password; default: the variable {PASSWORD_VARIABLE}."
     )
     ca_file: Path | None = Field(None, description="https: CA certificates (PEM); default: the system's.")
+    cert_file: Path | None = Field(
+        None, description="https: our certificate and its chain (PEM), for servers that ask for one."
+    )
+    key_file: Path | None = Field(None, description="https: the unencrypted key of cert_file (PEM).")
     allow_plaintext: bool = Field(False, description="Allow http to a server that is not on this host.")
     connect_timeout_secs: int = Field(5, ge=1, le=300, description="Server: longest wait for a connection.")
     read_timeout_secs: int = Field(30, ge=1, le=3600, description="Server: longest wait for an answer.")
@@ -48,14 +53,18 @@ class ClickHouseConfig(BaseModel):
 
     @model_validator(mode="after")
     def _encrypted_off_loopback(self) -> ClickHouseConfig:
-        local = self.host in ("localhost", "::1") or self.host.startswith("127.")
-        if self.interface == "http" and not local and not self.allow_plaintext:
+        if self.interface == "http" and not is_loopback(self.host) and not self.allow_plaintext:
             raise ValueError(
                 f"an unencrypted connection to {self.host}; set interface to https, "
                 "or allow_plaintext = true if this network is trusted"
             )
-        if self.interface == "http" and self.ca_file is not None:
-            raise ValueError("ca_file with interface http; set interface to https")
+        for name in ("ca_file", "cert_file", "key_file"):
+            if self.interface != "https" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} with interface {self.interface}; set interface to https, or remove {name}"
+                )
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("one of cert_file and key_file; set both or none")
         return self
 
     @property
@@ -78,13 +87,20 @@ class ClickHouseConfig(BaseModel):
         return self.model_copy(update={"path": (state_dir / self.path).resolve()})
 
     def password(self) -> SecretStr:
-        """The password, read now; empty when none is configured."""
-        if self.password_file is not None:
-            return SecretStr(self.password_file.read_text(encoding="utf-8").strip())
-        return SecretStr(os.environ.get(PASSWORD_VARIABLE, ""))
+        """The password, read now; empty when none is configured.
+
+        Raises:
+            CredentialError: the file cannot be used.
+        """
+        secret = read_secret("clickhouse.password_file", self.password_file, PASSWORD_VARIABLE)
+        return secret or SecretStr("")
 
     def client_options(self) -> dict[str, Any]:
-        """Arguments of ``clickhouse_connect.get_client``; holds the password, so never log it."""
+        """Arguments of ``clickhouse_connect.get_client``; holds the password, so never log it.
+
+        Raises:
+            CredentialError: a file of the settings cannot be used.
+        """
         if self.embedded:
             return {"interface": "chdb", "path": str(self.path)}
         options: dict[str, Any] = {
@@ -100,6 +116,9 @@ class ClickHouseConfig(BaseModel):
             "dedicated_pool": True,
             "client_name": "tidewatch",
         }
-        if self.ca_file is not None:
-            options["ca_cert"] = str(self.ca_file)
+        if self.interface == "https":
+            # clickhouse-connect takes paths; this says first, and plainly, which of the files is not usable.
+            tls_context("clickhouse", self.ca_file, self.cert_file, self.key_file)
+            files = {"ca_cert": self.ca_file, "client_cert": self.cert_file, "client_cert_key": self.key_file}
+            options |= {name: str(path) for name, path in files.items() if path is not None}
         return options

@@ -109,7 +109,8 @@ class EmbeddedBroker:
             stdin=subprocess.DEVNULL,
             stdout=self._log or subprocess.DEVNULL,
             stderr=self._log or subprocess.DEVNULL,
-            env={k: v for k, v in os.environ.items() if not k.startswith("OTEL_")},
+            # Our own variables may be secrets, and the broker has no use for them.
+            env={k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "TIDEWATCH_"))},
             preexec_fn=die_with_parent(),
             start_new_session=True,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,31 +10,36 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from sinks.credentials import CredentialError, tls_context
 from streams.kafka_config import KafkaConfig
+from streams.reaching import BrokerRefused, BrokerUnreachable, reach
+from streams.sasl import sasl_settings
 
-
-class BrokerUnreachable(Exception):
-    """No broker answered in time; says where and what to do next."""
+__all__ = [
+    "BrokerRefused",
+    "BrokerUnreachable",
+    "await_brokers",
+    "client_settings",
+    "cluster_id",
+    "open_admin",
+    "partition_counts",
+    "producer_settings",
+]
 
 
 def client_settings(kafka: KafkaConfig) -> dict[str, Any]:
-    """Keyword arguments that every aiokafka client takes (consumer, producer, admin)."""
+    """Keyword arguments that every aiokafka client takes (consumer, producer, admin); hold secrets: never log them.
+
+    Raises:
+        CredentialError: a file of the settings cannot be used.
+    """
     settings: dict[str, Any] = {
         "bootstrap_servers": [part.strip() for part in kafka.bootstrap.split(",")],
         "security_protocol": kafka.security_protocol,
     }
-    if kafka.security_protocol.endswith("SSL"):
-        settings["ssl_context"] = ssl.create_default_context(
-            cafile=str(kafka.ca_file) if kafka.ca_file else None
-        )
-    if kafka.security_protocol.startswith("SASL"):
-        assert kafka.sasl_password_file is not None  # noqa: S101 - the configuration checks it
-        settings |= {
-            "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.sasl_username,
-            "sasl_plain_password": kafka.sasl_password_file.read_text(encoding="utf-8").strip(),
-        }
-    return settings
+    if kafka.encrypted:
+        settings["ssl_context"] = tls_context("kafka", kafka.ca_file, kafka.cert_file, kafka.key_file)
+    return settings | sasl_settings(kafka)
 
 
 def producer_settings(kafka: KafkaConfig) -> dict[str, Any]:
@@ -53,14 +57,29 @@ MAX_REQUEST_BYTES = 1_040_000
 """Largest produce request; below the brokers' own default limit of a record batch (1,048,588 bytes)."""
 
 
+async def await_brokers(kafka: KafkaConfig, timeout_secs: float = 10.0) -> None:
+    """Return when a broker lets us in; call it before a client starts, whose errors say less.
+
+    Raises:
+        BrokerRefused: encryption or credentials are refused, or a file of them cannot be used.
+        BrokerUnreachable: when no broker answers within ``timeout_secs``.
+    """
+    try:
+        settings = client_settings(kafka)
+    except CredentialError as error:
+        raise BrokerRefused(f"cannot connect to {kafka.bootstrap}: {error}") from error
+    await reach(kafka, settings, time.monotonic() + timeout_secs)
+
+
 async def open_admin(kafka: KafkaConfig, timeout_secs: float = 10.0) -> AIOKafkaAdminClient:
     """An admin client that has reached a broker; the caller closes it.
 
     Raises:
+        BrokerRefused: encryption or credentials are refused, or a file of them cannot be used.
         BrokerUnreachable: when no broker answers within ``timeout_secs``.
     """
     deadline = time.monotonic() + timeout_secs
-    await _wait_for_listener(kafka, deadline)
+    await await_brokers(kafka, timeout_secs)
     while True:
         admin = AIOKafkaAdminClient(**client_settings(kafka), request_timeout_ms=10_000, retry_backoff_ms=100)
         try:
@@ -69,33 +88,10 @@ async def open_admin(kafka: KafkaConfig, timeout_secs: float = 10.0) -> AIOKafka
         except (KafkaError, OSError) as error:
             await admin.close()
             if time.monotonic() >= deadline:
-                raise _unreachable(kafka, error) from error
+                raise BrokerUnreachable(
+                    f"no broker answers at {kafka.bootstrap} ({error}); check kafka.bootstrap"
+                ) from error
             await asyncio.sleep(0.05)
-
-
-async def _wait_for_listener(kafka: KafkaConfig, deadline: float) -> None:
-    """Wait until one of the addresses accepts a connection (aiokafka logs an error for each that does not)."""
-    addresses = [part.strip().rsplit(":", 1) for part in kafka.bootstrap.split(",")]
-    while True:
-        for host, port in addresses:
-            try:
-                async with asyncio.timeout(5.0):  # wait_for of Python 3.11 can swallow a cancellation
-                    _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-            except (OSError, TimeoutError) as error:
-                last: Exception = error
-            else:
-                writer.close()
-                return
-        if time.monotonic() >= deadline:
-            raise _unreachable(kafka, last) from last
-        await asyncio.sleep(0.02)
-
-
-def _unreachable(kafka: KafkaConfig, error: Exception) -> BrokerUnreachable:
-    return BrokerUnreachable(
-        f"no broker answers at {kafka.bootstrap} ({error}); "
-        "check kafka.bootstrap, or start one with `tidewatch up`"
-    )
 
 
 async def cluster_id(kafka: KafkaConfig) -> str:

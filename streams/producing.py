@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from streams.client import producer_settings
+from streams.client import await_brokers, producer_settings
 from streams.events import Stream, epoch_ms
 from streams.kafka_config import KafkaConfig
 from streams.simulate import TrafficSpec, generate
@@ -107,8 +107,10 @@ async def produce(
     ``on_sent`` is called for each record as it is handed to the client, for progress.
 
     Raises:
+        BrokerUnreachable: no broker lets us in; nothing was sent.
         KafkaError: a record was not acknowledged; the records before it may or may not have been.
     """
+    await await_brokers(kafka, timeout_secs=0.0)  # somebody is watching: say at once what is wrong
     waiting: deque[asyncio.Future[Any]] = deque()
     by_topic: Counter[str] = Counter()
     producer = AIOKafkaProducer(**producer_settings(kafka), client_id="tidewatch-produce", linger_ms=5)

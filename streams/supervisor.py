@@ -152,13 +152,7 @@ class LocalStack:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._broker = EmbeddedBroker(port=port, log=self._folder / "broker.log")
         await self._broker.start()
-        kafka = self._base_config.kafka.model_copy(
-            update={
-                "bootstrap": self._broker.bootstrap,
-                "enable_idempotence": False,
-                "security_protocol": "PLAINTEXT",
-            }
-        )
+        kafka = self._base_config.kafka.on_this_computer(self._broker.bootstrap)
         checkpoint = self._base_config.checkpoint.model_copy(update={"store": "sqlite"})
         self.config = self._base_config.model_copy(
             update={
@@ -167,7 +161,7 @@ class LocalStack:
                 "state_dir": self._base_config.state_dir.resolve(),
             }
         )
-        (self._folder / "config.json").write_text(self.config.model_dump_json())
+        _write_private(self._folder / "config.json", self.config.model_dump_json())
         admin = await open_admin(kafka)
         try:
             await create_topics(admin, self.config)
@@ -261,6 +255,16 @@ class LocalStack:
         self._lock = lock
 
 
+def _write_private(path: Path, text: str) -> None:
+    """Replace the file by one that only its owner can read: it says where secrets are."""
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
 def _wanted_port(config: Config) -> int:
     """The port that the configuration names, if it is on this host and free; else any."""
     host, _, port = config.kafka.bootstrap.split(",")[0].strip().rpartition(":")
@@ -284,10 +288,7 @@ def with_running_stack(config: Config) -> Config:
     found = running_stack(config.state_dir)
     if found is None:
         return config
-    kafka = config.kafka.model_copy(
-        update={"bootstrap": found.bootstrap, "enable_idempotence": False, "security_protocol": "PLAINTEXT"}
-    )
-    return config.model_copy(update={"kafka": kafka})
+    return config.model_copy(update={"kafka": config.kafka.on_this_computer(found.bootstrap)})
 
 
 def read_status(state_dir: Path) -> dict[tuple[str, int], dict[str, Any]]:

@@ -12,6 +12,7 @@ import orjson
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from streams.client import BrokerUnreachable
 from streams.commands.common import BAD_USAGE, config_option, fail, load_or_exit, progress_bar
 from streams.files import FileRecord, UnreadableFile, read_events, total_bytes
 from streams.kafka_config import KafkaConfig
@@ -96,7 +97,7 @@ def command(
             done = _send_simulated(traffic, kafka, quiet=as_json)
         else:
             done = _send(files, kafka, Pace(rate, speed), quiet=as_json)
-    except UnreadableFile as error:
+    except (UnreadableFile, BrokerUnreachable) as error:
         fail(str(error))
     except (KafkaError, OSError) as error:
         fail(

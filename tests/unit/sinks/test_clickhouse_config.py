@@ -26,6 +26,7 @@ def test_the_password_is_read_from_file_or_environment_and_never_shown(
     monkeypatch.setenv(PASSWORD_VARIABLE, "from-environment")
     assert ClickHouseConfig().password().get_secret_value() == "from-environment"
     (tmp_path / "password").write_text("from-file\n")
+    (tmp_path / "password").chmod(0o600)
     config = ClickHouseConfig(interface="http", password_file=tmp_path / "password")
     assert config.client_options()["password"] == "from-file"  # noqa: S105 - made up
     assert "from-file" not in f"{config!r} {config.model_dump()} {config.password()!r} {config.address}"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 from click.testing import CliRunner
 
 from streams.broker import free_port
+from streams.client import BrokerUnreachable
 from streams.commands.produce import command
 from streams.files import read_events
 from streams.kafka_config import KafkaConfig
@@ -96,7 +96,7 @@ async def test_pace_holds_records_back_until_they_are_due(tansu: Broker, tmp_pat
 
 
 async def test_an_absent_broker_is_an_error() -> None:
-    with pytest.raises(KafkaError):
+    with pytest.raises(BrokerUnreachable):
         await produce([Outgoing("interaction", b"{}")], KafkaConfig(bootstrap=f"127.0.0.1:{free_port()}"))
 
 
@@ -126,7 +126,7 @@ def test_the_command_sends_and_reports(tansu: Broker, events_file: Path) -> None
         (["{file}", "--scenario", "silent-model-change"], "belongs to --simulate", 2),
         (["{file}", "--bootstrap", "kafka.example.com:9092"], "unencrypted", 2),
         (["/nowhere.jsonl"], "/nowhere.jsonl: No such file", 1),
-        (["{file}", "--bootstrap", "127.0.0.1:{port}"], "tidewatch check --connect", 1),
+        (["{file}", "--bootstrap", "127.0.0.1:{port}"], "no broker answers", 1),
     ],
 )
 def test_mistakes_are_explained(events_file: Path, arguments: list[str], message: str, code: int) -> None:
