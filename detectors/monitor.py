@@ -365,18 +365,27 @@ class Detect:
             "rules": self._book.to_state(),
         }
 
-    def from_state(self, state: State) -> None:
-        """Take over a stored state. Baselines of other signals and detectors with other parameters start anew."""
+    def from_state(self, state: State) -> list[str]:
+        """Take over a stored state; returns what could not be, in words: that starts anew."""
         self._book.from_state(state["rules"])
-        if state["schema"] != SCHEMA or state["signals"] != list(self._column):
-            return
+        if state["schema"] != SCHEMA:
+            return [f"all monitors: their state has form {state['schema']}, this program's is {SCHEMA}"]
+        if state["signals"] != list(self._column):
+            changed = sorted(set(state["signals"]) ^ set(self._column))
+            return [f"all monitors: the signals are others ({', '.join(changed) or 'in another order'})"]
         self._rows.from_state(state["rows"])
         self._panes.from_state(state["panes"])
         self._baseline.from_state(state["baseline"])
         self._runs.from_state(state["runs"])
         self._status.from_state(state["status"])
+        anew = []
         for detector, said in zip(self._detectors, self._said, strict=True):
             stored = state["detectors"].get(detector.name)
-            if stored is not None and stored["params"] == repr(detector.params):
+            if stored is None:
+                anew.append(f"detector {detector.name}: it is new")
+            elif stored["params"] != repr(detector.params):
+                anew.append(f"detector {detector.name}: its parameters are others")
+            else:
                 detector.from_state(stored["state"])
                 said.from_state(stored["said"])
+        return anew
