@@ -22,7 +22,9 @@ from urllib.parse import parse_qsl, urlsplit
 from sinks.clickhouse_config import ClickHouseConfig
 
 IMAGE = "clickhouse/clickhouse-server:25.8"
-Fault = Literal["cut_before", "cut_after", "hang", "busy", "too_many_requests", "too_many_parts"]
+Fault = Literal[
+    "cut_before", "cut_after", "hang", "hang_after", "busy", "too_many_requests", "too_many_parts"
+]
 
 
 class NoClickHouse(Exception):
@@ -137,7 +139,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             code = _ERROR_CODE.search(str(error))
             self._answer(500, str(error).encode(), code=code[1] if code else "1")
             return
-        if inserting and self.server.fault == "cut_after":
+        if inserting and self.server.fault in ("cut_after", "hang_after"):
+            if self.server.fault == "hang_after":
+                self.server.released.wait(20)
             self._cut()
             return
         self._answer(200, answer)
