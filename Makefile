@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: help setup demo test check unit bench docs lock clean
+.PHONY: help setup demo test check unit bench faults docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -45,6 +45,9 @@ test: check  ## Everything that must hold before a change lands
 
 bench: $(DEV)  ## Measure against the marks; prints a table and writes bench-results.json
 	$(BIN)/python -m tests.benchmarks
+
+faults: $(DEV)  ## Break it on purpose, at full length (hours; ONLY=name,... for some); writes docs/faults.json
+	$(BIN)/python -m tests.recovery $(if $(ONLY),--only $(ONLY))
 
 docs: $(DEV)  ## Rewrite the generated parts of the docs
 	$(BIN)/python -m tests.support.generate_docs

@@ -23,7 +23,7 @@ from streams.signals import SIGNALS
 from streams.topics import TOPICS, partitions_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-FILES: Final = ("README.md", "docs/configuration.md")
+FILES: Final = ("README.md", "docs/configuration.md", "docs/reliability.md")
 _CAPTURE: Final = re.compile(r"(<!-- capture -->\n).*?(<!-- end -->)", re.DOTALL)
 _PART: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -145,12 +145,19 @@ def _usage(command: click.Command, path: str) -> Iterator[str]:
     yield f"    {command.get_short_help_str(100)}"
 
 
+def faults() -> Iterator[str]:
+    from tests.recovery.report import table
+
+    return table()
+
+
 PARTS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "signals": signals,
     "topics": topics,
     "configuration": configuration,
     "commands": commands,
     "sections": sections,
+    "faults": faults,
 }
 
 
@@ -180,10 +187,15 @@ def main() -> int:
             print(f"stale: {', '.join(names)}; run `make docs`", file=sys.stderr)
             return 1
         return 0
+    write()
+    return 0
+
+
+def write() -> None:
+    """Make every generated part anew."""
     for name in FILES:
         path = ROOT / name
         path.write_text(rendered(path.read_text("utf-8")), "utf-8")
-    return 0
 
 
 if __name__ == "__main__":

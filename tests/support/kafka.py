@@ -63,10 +63,15 @@ def real_kafka(folder: Path) -> Iterator[RealKafka]:
     with ExitStack() as stack:
         if _docker_runs():
             yield stack.enter_context(_from_container())
-        elif shutil.which("java") and shutil.which("mvn"):
-            yield stack.enter_context(_from_jars(folder))
         else:
-            raise NoKafka("needs a real Kafka: neither does Docker run here, nor are java and mvn installed")
+            can_start()
+            yield stack.enter_context(_from_jars(folder))
+
+
+def can_start() -> None:
+    """Raises NoKafka, with the reason, where no real Kafka can run."""
+    if not _docker_runs() and not (shutil.which("java") and shutil.which("mvn")):
+        raise NoKafka("needs a real Kafka: neither does Docker run here, nor are java and mvn installed")
 
 
 def _docker_runs() -> bool:

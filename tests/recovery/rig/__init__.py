@@ -1,0 +1,1 @@
+"""What fault experiments share: proxies, workers on a broker, verdicts, measurements."""
