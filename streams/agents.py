@@ -6,6 +6,7 @@ topic, DECIDE one for the partials; all in one consumer group, so that starting 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from streams import client
@@ -14,6 +15,7 @@ from streams.app import ChunkApp
 from streams.config import Config
 from streams.deciding import DecideDriver
 from streams.delivery import Delivery
+from streams.operate.metrics import Value
 from streams.state import StateStore, load_key
 from streams.state_sqlite import SqliteStateStore
 from streams.state_topic import TopicStateStore
@@ -65,10 +67,18 @@ class DetectWorker(Worker):
     def begin(self, begins: list[Begin]) -> None:
         if self._aggregate is None or self._decide is None:
             consumer = self.app.chunk_consumer
-            delivery = Delivery(self.app.exact_producer.client)
-            self._aggregate = AggregateDriver(self.config, consumer, delivery, self.fail, self._sources_total)
+            delivery = Delivery(self.app.exact_producer.client, self.vitals)
+            self._aggregate = AggregateDriver(
+                self.config, consumer, delivery, self.fail, self._sources_total, self.vitals
+            )
             self._decide = DecideDriver(
-                self.config, consumer, delivery, lambda: open_store(self.config), self._log_id, self.fail
+                self.config,
+                consumer,
+                delivery,
+                lambda: open_store(self.config),
+                self._log_id,
+                self.fail,
+                self.vitals,
             )
             self.background(self._aggregate.tick_for_ever())
         self._aggregate.begin(begin for begin in begins if begin.tp.topic != PARTIALS)
@@ -91,6 +101,16 @@ class DetectWorker(Worker):
         if self._aggregate is None or self._decide is None:
             return {}
         return self._aggregate.progress() | self._decide.progress()
+
+    def event_ms(self) -> dict[TP, int]:
+        if self._aggregate is None or self._decide is None:
+            return {}
+        return self._aggregate.event_ms() | self._decide.event_ms()
+
+    def measure(self) -> Iterator[Value]:
+        if self._aggregate is not None and self._decide is not None:
+            yield from self._aggregate.measure()
+            yield from self._decide.measure()
 
     def status(self) -> dict[str, Any]:
         if self._aggregate is None or self._decide is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -36,6 +37,17 @@ class AggregateStep(NamedTuple):
     """The smallest offset that is still needed; None when there is nothing new to commit."""
 
 
+class Counts(NamedTuple):
+    """What an assignment has counted since it began."""
+
+    skipped: dict[str, int]
+    """Records that entered no window, by reason."""
+    dead_letters: dict[str, int]
+    """Records that were refused, by reason."""
+    unlettered: int
+    """Those of them that share the letter of others, because a chunk had too many."""
+
+
 class Aggregate:
     """One assignment of one input partition: its open windows and counters.
 
@@ -62,6 +74,8 @@ class Aggregate:
         self._idle = False
         self._quiet_ms = 0
         self._late = self._duplicates = self._unknown_fields = self._empty = 0
+        self._refused: Counter[str] = Counter()
+        self._unlettered = 0
 
     @property
     def open_windows(self) -> int:
@@ -70,6 +84,11 @@ class Aggregate:
     @property
     def watermark_ms(self) -> int | None:
         return self._windows.watermark_ms
+
+    @property
+    def counts(self) -> Counts:
+        skipped = {"late": self._late, "duplicate": self._duplicates, "empty": self._empty}
+        return Counts(skipped, dict(self._refused), self._unlettered)
 
     @property
     def max_event_ms(self) -> int | None:
@@ -113,9 +132,11 @@ class Aggregate:
 
     def _dead_letters(self, records: Sequence[Record], bad: list[tuple[int, BadRecord]]) -> list[Message]:
         """A letter for each bad record; beyond the cap one for all that are left, with their range of offsets."""
+        self._refused.update(reason.reason for _, reason in bad)
         letters = [dead_letter(records[at], reason, self._stream) for at, reason in bad[: self._max_letters]]
         if rest := bad[self._max_letters :]:
             first, last = records[rest[0][0]], records[rest[-1][0]]
+            self._unlettered += len(rest)
             letters.append(capped_letter(first, last.offset, len(rest), self._stream))
         return [Message(DEADLETTERS, None, encode_dead_letter(letter)) for letter in letters]
 

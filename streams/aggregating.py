@@ -11,13 +11,15 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from streams.config import Config
 from streams.delivery import Delivery, DeliveryFailed
+from streams.operate.metrics import Value
+from streams.operate.vitals import Vitals
 from streams.stages import Aggregate, AggregateStep
 from streams.transport import TP, Begin, Chunk, ChunkConsumer, Standing, Superseded
 
@@ -78,12 +80,14 @@ class AggregateDriver:
         delivery: Delivery,
         fail: Callable[[BaseException], None],
         sources_total: int,
+        vitals: Vitals,
     ) -> None:
         self._config = config
         self._consumer = consumer
         self._delivery = delivery
         self._fail = fail
         self._sources_total = sources_total
+        self._vitals = vitals
         self._runs: dict[TP, _Run] = {}
         self.records = 0
 
@@ -94,8 +98,8 @@ class AggregateDriver:
 
     def revoke(self, tps: Iterable[TP]) -> None:
         for tp in tps:
-            if run := self._runs.pop(tp, None):
-                run.forget()
+            if run := self._runs.get(tp):
+                self._drop(run)
 
     async def handle(self, chunk: Chunk) -> None:
         """Take a chunk; waits while the partition has enough to do."""
@@ -112,8 +116,8 @@ class AggregateDriver:
         run.taken += 1
 
     def _start(self, begin: Begin, restarts: int) -> None:
-        if old := self._runs.pop(begin.tp, None):
-            old.forget()
+        if old := self._runs.get(begin.tp):
+            self._drop(old)
         aggregate = Aggregate(
             self._config,
             topic=begin.tp.topic,
@@ -141,6 +145,7 @@ class AggregateDriver:
                 run.done += 1
                 run.restarts = 0
                 self.records += len(item.records)
+                self._count(run.tp, item)
                 await asyncio.sleep(0)
         except Superseded:
             self._drop(run)
@@ -161,6 +166,8 @@ class AggregateDriver:
         run.forget()
         if self._runs.get(run.tp) is run:
             del self._runs[run.tp]
+            for metric, labels, value in _counted(run):
+                self._vitals.count(metric, *labels, by=int(value))
 
     async def _restart(self, run: _Run) -> None:
         """A new run at the committed offset, after a pause that grows with every restart in a row."""
@@ -170,7 +177,9 @@ class AggregateDriver:
                 RuntimeError(f"{run.tp.topic}-{run.tp.partition} began again {run.restarts} times in vain")
             )
             return
-        await asyncio.sleep(min(0.1 * 2**run.restarts, 10.0))
+        self._vitals.count("tidewatch_partition_restarts_total", run.tp.topic)
+        with self._vitals.waiting("a pause before a partition begins again"):
+            await asyncio.sleep(min(0.1 * 2**run.restarts, 10.0))
         if run.tp in self._runs:  # assigned again meanwhile
             return
         with contextlib.suppress(Superseded):
@@ -245,9 +254,35 @@ class AggregateDriver:
         marks = [m for run in self._runs.values() if (m := run.aggregate.watermark_ms) is not None]
         return max(marks, default=None)
 
+    def _count(self, tp: TP, chunk: Chunk) -> None:
+        self._vitals.count("tidewatch_records_total", tp.topic, by=len(chunk.records))
+        size = sum(len(record.value or b"") for record in chunk.records)
+        self._vitals.count("tidewatch_record_bytes_total", tp.topic, by=size)
+
+    def measure(self) -> Iterator[Value]:
+        """What the stages of this worker have counted, for metrics; see also ``Vitals.counters``."""
+        yield Value("tidewatch_open_windows", (), self.open_windows)
+        for run in self._runs.values():
+            yield from _counted(run)
+
+    def event_ms(self) -> dict[TP, int]:
+        """Partition -> largest event time that was worked on."""
+        marks = {tp: run.aggregate.max_event_ms for tp, run in self._runs.items()}
+        return {tp: at_ms for tp, at_ms in marks.items() if at_ms is not None}
+
     def progress(self) -> dict[TP, int | None]:
         """Partition -> next offset to be worked on."""
         return {tp: run.next_offset for tp, run in self._runs.items()}
+
+
+def _counted(run: _Run) -> Iterator[Value]:
+    """The counters of a run's stage."""
+    topic, counts = run.tp.topic, run.aggregate.counts
+    for reason, count in counts.skipped.items():
+        yield Value("tidewatch_records_skipped_total", (topic, reason), count)
+    for reason, count in counts.dead_letters.items():
+        yield Value("tidewatch_dead_letters_total", (topic, reason), count)
+    yield Value("tidewatch_dropped_by_caps_total", ("dead letters of a chunk",), counts.unlettered)
 
 
 def _caught_up(run: _Run, standing: Standing | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import faust
 
 from streams.config import Config
+from streams.operate.vitals import Vitals
 from streams.topics import PARTIALS
 from streams.transport import ChunkConsumer, ChunkSchema, ChunkTransport, ExactProducer
 
@@ -22,8 +23,9 @@ QUEUED_CHUNKS = 8
 class ChunkApp(faust.App):  # type: ignore[misc]
     """A Faust app whose messages are chunks."""
 
-    def __init__(self, config: Config, group: str) -> None:
+    def __init__(self, config: Config, group: str, vitals: Vitals) -> None:
         self.config = config
+        self.vitals = vitals
         super().__init__(
             group,
             broker=[f"kafka://{part.strip()}" for part in config.kafka.bootstrap.split(",")],
@@ -66,6 +68,6 @@ def group_name(config: Config, role: str) -> str:
     return f"{config.kafka.group_prefix}-{config.fleet}-{role}"
 
 
-def new_app(config: Config, role: str) -> ChunkApp:
+def new_app(config: Config, role: str, vitals: Vitals) -> ChunkApp:
     sys.setswitchinterval(SWITCH_INTERVAL_SECS)
-    return ChunkApp(config, group_name(config, role))
+    return ChunkApp(config, group_name(config, role), vitals)

@@ -25,6 +25,7 @@ from detectors.rules.absolute import Rule
 from detectors.rules.defaults import DEFAULT_RULES
 from sinks.clickhouse_config import ClickHouseConfig
 from streams.kafka_config import KafkaConfig
+from streams.operate.config import MonitoringConfig, OperateConfig, WatchdogConfig
 from streams.signals import SIGNALS
 
 DEFAULT_PATH = Path("tidewatch.toml")
@@ -177,6 +178,9 @@ class Config(_Section):
         DEFAULT_RULES, description="Absolute rules; setting any replaces the defaults."
     )
     clickhouse: ClickHouseConfig = ClickHouseConfig()
+    operate: OperateConfig = OperateConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @field_validator("rules")
     @classmethod
@@ -257,7 +261,7 @@ def parse_config(tree: dict[str, Any], file: str = "(configuration)") -> Config:
 
 def _from_pydantic(file: str, item: dict[str, Any]) -> Problem:
     where = ".".join(str(part) for part in item["loc"]) or "(root)"
-    secret = any(word in where for word in ("password", "secret", "key"))
+    secret = any(word in where for word in ("pass", "secret", "key", "token", "credential"))
     got = "(hidden)" if secret or isinstance(item["input"], SecretStr) else _short(item["input"])
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":

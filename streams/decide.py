@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -9,39 +10,25 @@ import msgspec
 
 from detectors.incidents.triage import Triage
 from detectors.monitor import Detect
+from detectors.records import Severity
+from detectors.rules.book import RuleBook
 from detectors.sketches.block import decode, merge
 from detectors.sketches.exemplars import RecentExemplars
+from detectors.sketches.translation import recode
 from detectors.sketches.window import WindowBlock
 from sinks.alerts_topic import alert_message
+from streams import decide_state
 from streams.admission import SEGMENTS_SIGNAL, Admission, AdmissionState
 from streams.closing import Closed, Closing, ClosingState
 from streams.config import Config
 from streams.messages import Message, Record
-from streams.partials import decode_log_record
+from streams.partials import Partial, decode_log_record
 from streams.signals import LAYOUT, SIGNALS
 from streams.summaries import encode_summaries
 from streams.topics import ALERTS, ANOMALIES, CHANGES, FEEDBACK, INCIDENTS, SUMMARIES
 
 NEVER_LATE: Final = (f"{FEEDBACK}-", f"{CHANGES}-")
-STATE_VERSION: Final = 1
 WATCHED: Final = SIGNALS | {SEGMENTS_SIGNAL.name: SEGMENTS_SIGNAL}
-
-
-class StateError(Exception):
-    """A checkpoint that this program cannot use; says what it found and what it can read."""
-
-
-class _State(msgspec.Struct):
-    """DECIDE's checkpoint: everything, at one position of the log."""
-
-    version: int
-    next_offset: int
-    windows_closed: int
-    closing: ClosingState
-    admission: AdmissionState
-    exemplars: Any
-    detect: Any
-    triage: Any
 
 
 class Decide:
@@ -63,8 +50,13 @@ class Decide:
         )
         self._admission = Admission(config.segments, admission)
         self._exemplars = RecentExemplars()
+        self._detect = self._new_detect(config)
+        self._triage = Triage(config.triage, config.fleet)
+
+    @staticmethod
+    def _new_detect(config: Config) -> Detect:
         segments = config.segments
-        self._detect = Detect(
+        return Detect(
             config.detect,
             config.rules,
             SIGNALS,
@@ -73,7 +65,6 @@ class Decide:
             max_segments=segments.max_total + 1 + len(segments.by),
             retire_after_days=segments.retire_after_days,
         )
-        self._triage = Triage(config.triage, config.fleet)
 
     def step(self, record: Record) -> list[Message]:
         """Take the next record of the log. Records below ``next_offset`` are already part of the state.
@@ -87,7 +78,10 @@ class Decide:
         if record.value is None:
             return []
         messages: list[Message] = []
-        for closed in self._closing.step(decode_log_record(record.value)):
+        found = decode_log_record(record.value)
+        if isinstance(found, Partial):
+            found = decide_state.recode_partial(found)
+        for closed in self._closing.step(found):
             messages += self._on_closed(closed)
         return messages
 
@@ -113,8 +107,7 @@ class Decide:
 
     def snapshot(self) -> bytes:
         """Everything, at ``next_offset``, as MessagePack."""
-        state = _State(
-            version=STATE_VERSION,
+        return decide_state.encode(
             next_offset=self.next_offset,
             windows_closed=self.windows_closed,
             closing=self._closing.state,
@@ -123,34 +116,46 @@ class Decide:
             detect=self._detect.to_state(),
             triage=self._triage.to_state(),
         )
-        return _ENCODER.encode(state)
 
     @classmethod
-    def restore(cls, config: Config, state: bytes) -> Decide:
-        """The actor as it was at the snapshot. Raises StateError."""
-        try:
-            found = _DECODER.decode(state)
-        except msgspec.DecodeError as error:
-            raise StateError(f"the checkpoint cannot be read: {error}; remove it to start afresh") from error
-        if found.version != STATE_VERSION:
-            raise StateError(
-                f"the checkpoint has version {found.version}, this program reads {STATE_VERSION}: "
-                "use the program that wrote it, or remove it to start afresh"
-            )
+    def restore(cls, config: Config, state: bytes) -> tuple[Decide, list[str]]:
+        """The actor as it was at the snapshot, and what had to be begun anew, in words.
+
+        Raises:
+            StateUnusable: what must not be lost (places in the log, segments, incidents) cannot be carried over.
+        """
+        parts = decide_state.decode(state)
+        closing = parts.read("closing", ClosingState)
+        decide_state.recode_blocks(closing, parts.layout)
         decide = cls(config)
-        decide._build(config, found.closing, found.admission)
-        decide._exemplars.from_state(found.exemplars)
-        decide._detect.from_state(found.detect)
-        decide._triage.from_state(found.triage)
-        decide.next_offset = found.next_offset
-        decide.windows_closed = found.windows_closed
-        return decide
+        decide._build(config, closing, parts.read("admission", AdmissionState))
+        decide._triage.from_state(parts.read("triage", dict[str, Any]))
+        decide.next_offset = parts.next_offset
+        decide.windows_closed = parts.windows_closed
+        return decide, decide._restore_detect(config, parts)
+
+    def _restore_detect(self, config: Config, parts: decide_state.Parts) -> list[str]:
+        """Take over what can be learnt again."""
+        try:
+            self._exemplars.from_state(parts.read("exemplars", list[Any]))
+            detect = parts.read("detect", dict[str, Any])
+            RuleBook.recode(detect["rules"], lambda block: recode(block, parts.layout, LAYOUT))
+            return self._detect.from_state(detect)
+        except (decide_state.StateUnusable, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            self._exemplars, self._detect = RecentExemplars(), self._new_detect(config)
+            return [f"all monitors: their stored state does not fit this program ({error!r})"]
 
     def rebase(self) -> None:
         """The log is another one: offsets and sources start again; baselines and incidents stay."""
         self.next_offset = 0
         kept = ClosingState(closed_until_ms=self._closing.state.closed_until_ms)
         self._closing.state = kept
+
+    @property
+    def incidents_open(self) -> dict[str, int]:
+        """Severity -> incidents that are firing."""
+        firing = Counter(incident.severity for incident in self._triage.firing)
+        return {severity.label: firing[severity] for severity in Severity}
 
     @property
     def progress(self) -> dict[str, int | None]:
@@ -166,7 +171,3 @@ class Decide:
             "segments_refused": self._admission.state.refused,
             "partials_ignored": state.ignored_partials,
         }
-
-
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(_State)

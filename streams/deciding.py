@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -17,8 +17,11 @@ from aiokafka.errors import KafkaError
 from streams.config import Config
 from streams.delivery import Delivery
 from streams.messages import Message
+from streams.operate.metrics import Value
+from streams.operate.vitals import Vitals
 from streams.stages import Decide
 from streams.state import Checkpoint, StateStore
+from streams.topics import ALERTS
 from streams.transport import TP, Begin, Chunk, ChunkConsumer, Superseded
 
 INBOX_CHUNKS = 2
@@ -57,6 +60,7 @@ class DecideDriver:
         open_store: Callable[[], Awaitable[StateStore]],
         log_id: str,
         fail: Callable[[BaseException], None],
+        vitals: Vitals,
     ) -> None:
         self._config = config
         self._consumer = consumer
@@ -64,6 +68,9 @@ class DecideDriver:
         self._open_store = open_store
         self._log_id = log_id
         self._fail = fail
+        self._vitals = vitals
+        self._checkpoint_secs: tuple[float, float, int] | None = None
+        """When the last one was saved (monotonic), how long that took, its bytes."""
         self._run: _Run | None = None
         self.decide: Decide | None = None
         self.records = 0
@@ -104,9 +111,10 @@ class DecideDriver:
     async def _work(self, run: _Run) -> None:
         store: StateStore | None = None
         try:
-            store = await self._open_store()
-            await store.claim()
-            decide = await self._load(store)
+            with self._vitals.waiting("the checkpoint", restoring=True):
+                store = await self._open_store()
+                await store.claim()
+                decide = await self._load(store)
             begin = await self._consumer.rewind(run.begin.tp, decide.next_offset or None)
             self.decide, run.epoch = decide, begin.epoch
             await self._consume(run, decide, store)
@@ -123,7 +131,8 @@ class DecideDriver:
         checkpoint = await store.load()
         if checkpoint is None:
             return Decide(self._config)
-        decide = Decide.restore(self._config, checkpoint.state)
+        # In a thread: a large one takes seconds, and the loop has heartbeats to send.
+        decide = await asyncio.to_thread(Decide.restore, self._config, checkpoint.state)
         if checkpoint.log_id != self._log_id:
             log.info("the log is another one: offsets begin again, baselines stay", was=checkpoint.log_id)
             decide.rebase()
@@ -151,26 +160,72 @@ class DecideDriver:
     async def _take(self, chunk: Chunk, decide: Decide) -> None:
         messages: list[Message] = []
         turn = time.monotonic()
+        appended_ms = 0
         for record in chunk.records:
-            messages += decide.step(record)
+            step = decide.step(record)
+            messages += step
+            appended_ms = record.timestamp if step else appended_ms
             if time.monotonic() - turn > SLICE_SECS:
-                await self._delivery.send_until_durable(messages)
+                await self._send(messages, appended_ms)
                 messages = []
                 await asyncio.sleep(0)
                 turn = time.monotonic()
-        await self._delivery.send_until_durable(messages)
+        await self._send(messages, appended_ms)
         self.records += len(chunk.records)
+        self._vitals.count("tidewatch_records_total", chunk.tp.topic, by=len(chunk.records))
+        size = sum(len(record.value or b"") for record in chunk.records)
+        self._vitals.count("tidewatch_record_bytes_total", chunk.tp.topic, by=size)
+
+    async def _send(self, messages: list[Message], appended_ms: int) -> None:
+        """``appended_ms``: when the record that closed the last of the windows was appended to the log."""
+        await self._delivery.send_until_durable(messages)
+        for message in messages:
+            if message.topic == ALERTS:
+                kind = dict(message.headers)["ce_type"].decode()
+                self._vitals.count("tidewatch_alerts_total", kind)
+                self._vitals.alert_delays.add(max(0.0, time.time() - appended_ms / 1000))
 
     async def _checkpoint(self, run: _Run, decide: Decide, store: StateStore) -> None:
         position = decide.next_offset
-        await store.save(Checkpoint(position, self._log_id, decide.snapshot()))
+        started = time.monotonic()
+        state = decide.snapshot()
+        with self._vitals.waiting("the store of checkpoints"):
+            await store.save(Checkpoint(position, self._log_id, state))
         self.checkpoints += 1
+        self._vitals.count("tidewatch_checkpoints_total")
+        now = time.monotonic()
+        self._checkpoint_secs = (now, now - started, len(state))
         tp: TP = run.begin.tp
         try:
             await self._consumer.commit_exact({tp: position}, {tp: run.epoch})
         except KafkaError as error:
             # The checkpoint is what counts; the group's offset only shows the lag.
             log.warning("the offset of the checkpoint is not committed yet", error=str(error))
+
+    def measure(self) -> Iterator[Value]:
+        """For metrics."""
+        decide = self.decide
+        if decide is None:
+            return
+        progress = decide.progress
+        if (until_ms := progress["closed_until_ms"]) is not None:
+            yield Value("tidewatch_watermark_delay_seconds", (), time.time() - until_ms / 1000)
+        for name in ("windows_closed", "partials_ignored"):
+            yield Value(f"tidewatch_{name}_total", (), progress[name] or 0)
+        yield Value("tidewatch_segments", (), progress["segments"] or 0)
+        yield Value("tidewatch_dropped_by_caps_total", ("segments",), progress["segments_refused"] or 0)
+        for severity, count in decide.incidents_open.items():
+            yield Value("tidewatch_incidents_open", (severity,), count)
+        if self._checkpoint_secs is not None:
+            at, took_secs, size = self._checkpoint_secs
+            yield Value("tidewatch_checkpoint_age_seconds", (), time.monotonic() - at)
+            yield Value("tidewatch_checkpoint_duration_seconds", (), took_secs)
+            yield Value("tidewatch_checkpoint_bytes", (), size)
+
+    def event_ms(self) -> dict[TP, int]:
+        """The partition -> the end of the last closed window."""
+        until_ms = None if self.decide is None else self.decide.progress["closed_until_ms"]
+        return {} if self._run is None or until_ms is None else {self._run.begin.tp: until_ms}
 
     def progress(self) -> dict[TP, int | None]:
         run = self._run

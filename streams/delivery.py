@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.client import MAX_REQUEST_BYTES
 from streams.messages import Message
+from streams.operate.vitals import Vitals
 
 _OVERHEAD_BYTES = 512
 """Room for the record batch around a single record."""
@@ -37,9 +38,15 @@ class Delivery:
     """
 
     def __init__(
-        self, producer: AIOKafkaProducer, *, back_off_secs: float = 0.2, give_up_secs: float = 60.0
+        self,
+        producer: AIOKafkaProducer,
+        vitals: Vitals,
+        *,
+        back_off_secs: float = 0.2,
+        give_up_secs: float = 60.0,
     ) -> None:
         self._producer = producer
+        self._vitals = vitals
         self._back_off_secs = back_off_secs
         self._give_up_secs = give_up_secs
         self.sent = 0
@@ -51,7 +58,8 @@ class Delivery:
             DeliveryFailed: the first failure; nothing is repeated.
             RecordTooLarge: before anything was sent.
         """
-        failed = await self._attempt(messages)
+        with self._vitals.waiting("a delivery"):
+            failed = await self._attempt(messages)
         if failed is not None:
             raise DeliveryFailed(_where(messages[failed[0]], failed[1])) from failed[1]
 
@@ -62,6 +70,12 @@ class Delivery:
             DeliveryFailed: when it did not work for ``give_up_secs``, or the error is not one that passes.
             RecordTooLarge: before anything was sent.
         """
+        if not messages:
+            return
+        with self._vitals.waiting("a delivery", life=lambda: self.sent):
+            await self._repeat(messages)
+
+    async def _repeat(self, messages: Sequence[Message]) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._give_up_secs
         pause = self._back_off_secs

@@ -13,6 +13,7 @@ A crash anywhere repeats records whose rows are there already; the rows are idem
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -56,8 +57,13 @@ class RecordStage:
         self._sources: list[Record] = []
         self._written: set[str] = set()
         self._letters: list[Message] = []
-        self.rows_written = 0
+        self.rows_by_table: Counter[str] = Counter()
+        """Rows that are durable."""
         self.rows_rejected = 0
+
+    @property
+    def rows_written(self) -> int:
+        return self.rows_by_table.total()
 
     @property
     def pending_rows(self) -> int:
@@ -88,7 +94,7 @@ class RecordStage:
             except Rejected as rejected:
                 self._letters += self._refused(batch, rejected)
             self._written.add(batch.table)
-            self.rows_written += batch.rows
+            self.rows_by_table[batch.table] += batch.rows
         letters, self._letters = self._letters, []
         self._batcher.clear()
         self._sources.clear()
@@ -102,7 +108,7 @@ class RecordStage:
 
     def _refused(self, batch: Batch, rejected: Rejected) -> list[Message]:
         self.rows_rejected += len(rejected.indices)
-        self.rows_written -= len(rejected.indices)
+        self.rows_by_table[batch.table] -= len(rejected.indices)
         if batch.table not in _KINDS:
             # Our own record, not a user's: nobody could correct it, so it is reported where operators look.
             _LOG.error("rows refused", table=batch.table, rows=len(rejected.indices), reason=rejected.reason)

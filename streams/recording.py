@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -20,6 +20,8 @@ from sinks.registry import SINKS
 from streams.app import ChunkApp
 from streams.config import Config
 from streams.delivery import Delivery
+from streams.operate.metrics import Value
+from streams.operate.vitals import Vitals
 from streams.pseudonyms import Pseudonyms, load_key
 from streams.queryserver import QueryServer
 from streams.record import Recorder
@@ -44,13 +46,18 @@ class _Run:
         self.next_offset = begin.position
         """Everything before it is handed to the stage."""
         self.durable = begin.position
+        self.event_ms: int | None = None
+        """Timestamp of the last record that was handed to the stage."""
 
 
 class RecordDriver:
     """All recorded partitions of this worker; ``work`` is its one task."""
 
-    def __init__(self, consumer: ChunkConsumer, stage: RecordStage, delivery: Delivery) -> None:
+    def __init__(
+        self, consumer: ChunkConsumer, stage: RecordStage, delivery: Delivery, vitals: Vitals
+    ) -> None:
         self._consumer = consumer
+        self._vitals = vitals
         self._stage = stage
         self._delivery = delivery
         self._runs: dict[TP, _Run] = {}
@@ -75,6 +82,7 @@ class RecordDriver:
             log.warning(
                 "chunk lost on its way; reading again", topic=chunk.tp.topic, partition=chunk.tp.partition
             )
+            self._vitals.count("tidewatch_partition_restarts_total", chunk.tp.topic)
             with contextlib.suppress(Superseded):
                 # What is in the inbox is of the old epoch and is dropped with it.
                 self.begin([await self._consumer.rewind(chunk.tp, run.next_offset)])
@@ -110,6 +118,10 @@ class RecordDriver:
             await self._flush()
             self._stage.add(chunk.records)
         self.records += len(chunk.records)
+        self._vitals.count("tidewatch_records_total", chunk.tp.topic, by=len(chunk.records))
+        size = sum(len(record.value or b"") for record in chunk.records)
+        self._vitals.count("tidewatch_record_bytes_total", chunk.tp.topic, by=size)
+        run.event_ms = chunk.records[-1].timestamp
         run.next_offset = chunk.records[-1].offset + 1
         if self._stage.due():
             await self._flush()
@@ -117,13 +129,16 @@ class RecordDriver:
     async def _flush(self) -> None:
         while True:
             try:
-                letters = await self._stage.flush()
+                with self._vitals.waiting("the store", life=lambda: self._stage.rows_written):
+                    letters = await self._stage.flush()
                 break
             except RetryLater as later:
+                self._vitals.count("tidewatch_sink_retries_total")
                 if not self.waiting:
                     log.warning("the store cannot be written to; waiting", reason=str(later))
                 self.waiting = True
-                await asyncio.sleep(later.after_secs)
+                with self._vitals.waiting("the store's next try"):
+                    await asyncio.sleep(later.after_secs)
         if self.waiting:
             log.info("the store can be written to again")
             self.waiting = False
@@ -148,6 +163,10 @@ class RecordDriver:
             return
         for tp, offset in offsets.items():
             done[tp].durable = offset
+
+    def event_ms(self) -> dict[TP, int]:
+        """Partition -> timestamp of the last record that was worked on."""
+        return {tp: run.event_ms for tp, run in self._runs.items() if run.event_ms is not None}
 
     def progress(self) -> dict[TP, int | None]:
         """Partition -> next offset that is not durable yet."""
@@ -196,8 +215,8 @@ class RecordWorker(Worker):
     def begin(self, begins: list[Begin]) -> None:
         if self._driver is None:
             assert self._stage is not None  # noqa: S101 - prepare
-            delivery = Delivery(self.app.exact_producer.client)
-            self._driver = RecordDriver(self.app.chunk_consumer, self._stage, delivery)
+            delivery = Delivery(self.app.exact_producer.client, self.vitals)
+            self._driver = RecordDriver(self.app.chunk_consumer, self._stage, delivery, self.vitals)
             self._work = self.background(self._driver.work())
         self._driver.begin(begins)
 
@@ -215,8 +234,21 @@ class RecordWorker(Worker):
             await self._queries.close()
         await self._sink.close()
 
-    def waiting(self) -> bool:
-        return self._driver is not None and self._driver.waiting
+    def reasons(self) -> list[str]:
+        away = self._driver is not None and self._driver.waiting
+        return super().reasons() + (["the store cannot be written to"] if away else [])
+
+    def event_ms(self) -> dict[TP, int]:
+        return {} if self._driver is None else self._driver.event_ms()
+
+    def measure(self) -> Iterator[Value]:
+        if self._driver is None or self._stage is None:
+            return
+        for table, rows in self._stage.rows_by_table.items():
+            yield Value("tidewatch_sink_rows_total", (table,), rows)
+        yield Value("tidewatch_sink_rejected_rows_total", (), self._stage.rows_rejected)
+        yield Value("tidewatch_sink_queue_rows", (), self._stage.pending_rows)
+        yield Value("tidewatch_sink_away", (), self._driver.waiting)
 
     def progress(self) -> dict[TP, int | None]:
         return {} if self._driver is None else self._driver.progress()

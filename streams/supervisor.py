@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import orjson
 
 from streams.broker import EmbeddedBroker, die_with_parent, free_port, is_free
 from streams.client import open_admin
 from streams.config import Config
+from streams.operate.status import read_status
 from streams.topic_admin import create_topics
 
 UP_FILE = "up.json"
@@ -289,16 +290,6 @@ def with_running_stack(config: Config) -> Config:
     if found is None:
         return config
     return config.model_copy(update={"kafka": config.kafka.on_this_computer(found.bootstrap)})
-
-
-def read_status(state_dir: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """What the workers of this host last said about themselves, by (role, process id)."""
-    found = {}
-    for path in (state_dir / "status").glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            status = orjson.loads(path.read_bytes())
-            found[status["role"], status["pid"]] = status
-    return found
 
 
 __all__ = [

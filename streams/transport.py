@@ -38,6 +38,7 @@ from faust.types import TP, ConsumerMessage
 from streams.chunks import Begin, Chunk, Standing, Superseded
 from streams.client import client_settings, producer_settings
 from streams.kafka_config import KafkaConfig
+from streams.operate.clients import consumer_failure, has_joined, producer_failure
 from streams.unpacking import make_lean
 
 FETCH_MAX_WAIT_MS = 100
@@ -242,19 +243,6 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             standing[tp] = Standing(epoch, self._handed_over[tp], position, end)
         return standing
 
-    def failure(self) -> BaseException | None:
-        """What ended one of aiokafka's background tasks, if any did; Faust would not notice."""
-        consumer = self._consumer
-        if consumer is None or consumer._closed:
-            return None
-        for task in (
-            getattr(consumer._coordinator, "_coordination_task", None),
-            consumer._fetcher._fetch_task,
-        ):
-            if task is not None and task.done() and not task.cancelled():
-                return task.exception() or RuntimeError("a background task of the consumer ended")
-        return None
-
 
 class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer, yielding one message a chunk."""
@@ -328,14 +316,27 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             Superseded: the partition is no longer ours.
             KafkaError: the broker did not take it in time.
         """
-        await self._thread.commit_exact(offsets, epochs, timeout_secs)
+        with self.app.vitals.waiting("a commit"):
+            await self._thread.commit_exact(offsets, epochs, timeout_secs)
 
     async def standing(self, tps: Iterable[TP]) -> dict[TP, Standing]:
         """How far each partition is; partitions that are not ours are left out."""
         return await self._thread.standing(tps)
 
     def failure(self) -> BaseException | None:
-        return self._thread.failure()
+        """What ended one of the consumer's background tasks, if any did; Faust would not notice."""
+        return consumer_failure(self._thread._consumer)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group has told us which partitions are ours."""
+        return has_joined(self._thread._consumer)
+
+    @property
+    def thread_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the thread that fetches."""
+        loop: asyncio.AbstractEventLoop = self._thread.thread_loop
+        return loop
 
     @property
     def fetches(self) -> int:
@@ -362,6 +363,10 @@ class ExactProducer(driver.Producer):  # type: ignore[misc]
     @property
     def client(self) -> aiokafka.AIOKafkaProducer:
         return self._ensure_producer()
+
+    def failure(self) -> BaseException | None:
+        """What ended the producer's background task, if it did."""
+        return producer_failure(self._producer)
 
 
 class ChunkTransport(driver.Transport):  # type: ignore[misc]

@@ -9,27 +9,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import sys
-from collections.abc import Coroutine
-from pathlib import Path
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
-import orjson
 import structlog
 
 from streams import client
 from streams.app import ChunkApp, new_app
 from streams.config import Config
 from streams.logs import configure_logging
+from streams.operate.health import CannotListen, HealthServer, Report
+from streams.operate.metrics import Value
+from streams.operate.observer import Observer
+from streams.operate.status import status_path
+from streams.operate.vitals import Vitals
 from streams.transport import TP, Begin
-from streams.watchdog import LoopGuard, Watchdog
+from streams.watchdog import LoopGuard, end_within
 
 FINISH_SECS = 6.0
 """For what is in hand when asked to stop; with leaving the group the process is gone within ten seconds."""
 LEAVE_SECS = 3.0
-STATUS_SECS = 0.5
+STOP_SECS = 15.0
+"""The process ends in any case so long after it was asked to, or after an error; a thread may be stuck."""
+FAIL_SECS = 9.0
 
 log = structlog.get_logger()
 
@@ -49,6 +53,8 @@ class Worker:
         self._failure: asyncio.Future[BaseException]
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._guards: list[LoopGuard] = []
+        self.vitals = Vitals()
 
     topics: tuple[str, ...] = ()
     """Every topic that the role reads or writes."""
@@ -72,20 +78,26 @@ class Worker:
         """Partition -> next offset to be worked on; None: not begun."""
         return {}
 
-    def ready(self) -> bool:
-        """Whether the group has given us what there is to do, and we have begun."""
-        progress = self.progress()
-        return (
-            bool(self.app.chunk_consumer.fetches) and self.app.chunk_consumer.assignment() == progress.keys()
-        )
+    def reasons(self) -> list[str]:
+        """Why the worker is not ready; empty when the group has given us what there is to do, and we have begun."""
+        consumer = self.app.chunk_consumer
+        if not consumer.joined:
+            return ["not in the consumer group yet"]
+        if missing := consumer.assignment() ^ self.progress().keys():
+            return [f"{len(missing)} partitions have not begun or ended yet"]
+        return ["nothing was fetched yet"] if consumer.assignment() and not consumer.fetches else []
+
+    def event_ms(self) -> dict[TP, int]:
+        """Partition -> the event time that was reached."""
+        return {}
+
+    def measure(self) -> Iterator[Value]:
+        """What the stages have counted, for metrics."""
+        return iter(())
 
     def status(self) -> dict[str, Any]:
         """For views."""
         return {}
-
-    def waiting(self) -> bool:
-        """Standing still on purpose."""
-        return False
 
     def fail(self, error: BaseException) -> None:
         """End the worker: something that it cannot go on from."""
@@ -117,12 +129,17 @@ class Worker:
         self._failure = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
-        guard = LoopGuard(loop)
-        guard.start()
+        guard = self._guard(loop, "the event loop")
+        operate = self.config.operate
+        limit_secs = self.config.watchdog.blocked_secs
+        self.health = HealthServer(
+            operate.host, operate.port, blocked_secs=lambda: guard.still_secs, limit_secs=limit_secs
+        )
+        self.health.start()
         try:
             await self._require_topics()
             await self.prepare()
-            self.app = new_app(self.config, self.role)
+            self.app = new_app(self.config, self.role, self.vitals)
             self.add_agents(self.app)
             consumer = self.app.chunk_consumer
             consumer.on_begin, consumer.on_revoked = self.begin, self.revoke
@@ -132,17 +149,24 @@ class Worker:
             await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 await starting
-                watchdog = Watchdog(consumer, self.progress, self.fail, waiting=self.waiting)
-                self.background(watchdog.run())
+                self._guard(consumer.thread_loop, "the loop that fetches")
+                self.background(Observer(self).run())
                 self.background(self._watch_app())
-                self.background(self._publish_status())
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             return await self._end(starting)
         finally:
-            guard.stop()
+            for each in self._guards:
+                each.stop()
+            self.health.stop()
             for task in self._tasks:
                 task.cancel()
+
+    def _guard(self, loop: asyncio.AbstractEventLoop, what: str) -> LoopGuard:
+        guard = LoopGuard(loop, blocked_secs=self.config.watchdog.blocked_secs, what=what)
+        self._guards.append(guard)
+        guard.start()
+        return guard
 
     async def _require_topics(self) -> None:
         """Topics must be there before anybody subscribes: some brokers make them up, with other partitions."""
@@ -158,6 +182,8 @@ class Worker:
 
     async def _end(self, starting: asyncio.Task[None]) -> int:
         failure = self._failure.result() if self._failure.done() else None
+        self.health.publish(Report(("stopping" if failure is None else f"ends: {failure}",)))
+        end_within(STOP_SECS if failure is None else FAIL_SECS)
         if failure is not None:
             log.error("the worker cannot go on", role=self.role, error=repr(failure), exc_info=failure)
         if not starting.done():
@@ -173,45 +199,13 @@ class Worker:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(LEAVE_SECS):
                 await self.close()
-        self._status_path().unlink(missing_ok=True)
+        status_path(self.config.state_dir, self.role).unlink(missing_ok=True)
         return 0 if failure is None else 1
 
     async def _watch_app(self) -> None:
         await self.app.wait_until_stopped()
         if not self._stop.is_set():
             self.fail(self.app.crash_reason or RuntimeError("Faust stopped"))
-
-    def _status_path(self) -> Path:
-        return self.config.state_dir / "status" / f"{self.role}-{os.getpid()}.json"
-
-    async def _publish_status(self) -> None:
-        """Once a second, for views on this host: what this worker has done and how far it is behind."""
-        path = self._status_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            lag = await self._lag()
-            status = {
-                "role": self.role,
-                "pid": os.getpid(),
-                "ready": self.ready(),
-                "lag": lag,
-            } | self.status()
-            draft = path.with_suffix(".new")
-            draft.write_bytes(orjson.dumps(status))
-            draft.replace(path)
-            await asyncio.sleep(STATUS_SECS)
-
-    async def _lag(self) -> int | None:
-        """Records between what is done and the ends of our partitions; None while the broker cannot be asked."""
-        progress = self.progress()
-        try:
-            async with asyncio.timeout(5.0):
-                standing = await self.app.chunk_consumer.standing(progress)
-        except Exception:
-            return None
-        return sum(
-            max(0, view.end - done) for tp, view in standing.items() if (done := progress.get(tp)) is not None
-        )
 
 
 def spare_the_collector() -> None:
@@ -232,7 +226,7 @@ def run_worker(worker_type: type[Worker], config: Config) -> int:
     async def work() -> int:
         try:
             return await worker_type(config).run()
-        except (client.BrokerUnreachable, MissingTopics) as error:
+        except (client.BrokerUnreachable, MissingTopics, CannotListen) as error:
             sys.stderr.write(f"tidewatch worker: {error}\n")
             return 1
 

@@ -11,6 +11,7 @@ import pytest
 
 from streams.app import ChunkApp, new_app
 from streams.client import open_admin
+from streams.operate.vitals import Vitals
 from streams.topic_admin import create_topics
 from streams.topics import CHANGES, INTERACTIONS, STATE, TOPICS
 from streams.transport import TP, Begin, Chunk, Superseded
@@ -25,7 +26,7 @@ class Reader:
 
     def __init__(self, broker: Broker, state_dir: Path, **sections: Any) -> None:
         self.config = broker.config(state_dir, **sections)
-        self.app: ChunkApp = new_app(self.config, "test")
+        self.app: ChunkApp = new_app(self.config, "test", Vitals())
         self.chunks: list[Chunk] = []
         self.begins: dict[TP, Begin] = {}
         self.changed = asyncio.Event()

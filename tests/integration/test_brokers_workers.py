@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import pytest
@@ -45,8 +46,19 @@ def ready(state_dir: Path, child: Child) -> bool:
     return bool(status(state_dir, child).get("ready"))
 
 
-def sockets_of(pid: int) -> list[tuple[str, str]]:
-    """(state, remote address) of every IP socket of a process (Linux)."""
+class Socket(NamedTuple):
+    """An IP socket of a process (Linux)."""
+
+    state: str
+    local: str
+    remote: str
+
+
+ESTABLISHED, LISTENING = "01", "0A"
+
+
+def sockets_of(pid: int) -> list[Socket]:
+    """Every IP socket of a process (Linux)."""
     inodes = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -60,10 +72,14 @@ def sockets_of(pid: int) -> list[tuple[str, str]]:
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[9] in inodes:
-                address, port = fields[2].split(":")
-                host = socket.inet_ntoa(bytes.fromhex(address)[::-1]) if len(address) == 8 else address
-                found.append((fields[3], f"{host}:{int(port, 16)}"))
+                found.append(Socket(fields[3], _address(fields[1]), _address(fields[2])))
     return found
+
+
+def _address(field: str) -> str:
+    address, port = field.split(":")
+    host = socket.inet_ntoa(bytes.fromhex(address)[::-1]) if len(address) == 8 else address
+    return f"{host}:{int(port, 16)}"
 
 
 def test_a_worker_only_talks_to_the_broker_and_stops_in_time(broker: Broker, tmp_path: Path) -> None:
@@ -74,11 +90,15 @@ def test_a_worker_only_talks_to_the_broker_and_stops_in_time(broker: Broker, tmp
     with tidewatch("worker", "detect", "--config", str(path), log=tmp_path / "log", cwd=tmp_path) as child:
         eventually(lambda: ready(tmp_path, child), what="ready")
         eventually(lambda: status(tmp_path, child).get("records") == 8000, what="all records aggregated")
-        connections = sockets_of(child.pid)
-        established = "01"
+        sockets = sockets_of(child.pid)
+        listening = [found.local for found in sockets if found.state == LISTENING]
+        assert listening == [f"127.0.0.1:{status(tmp_path, child)['port']}"], (
+            "only health checks, on loopback"
+        )
+        connections = [found for found in sockets if found.state != LISTENING]
         assert connections
-        assert {state for state, _ in connections} == {established}, "nothing listens"
-        assert {remote for _, remote in connections} == {broker.bootstrap}
+        assert {found.state for found in connections} == {ESTABLISHED}
+        assert {found.remote for found in connections} == {broker.bootstrap}
         started = time.monotonic()
         child.send(signal.SIGTERM)
         assert child.wait(15) == 0, child.output()

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError
 from streams.client import MAX_REQUEST_BYTES
 from streams.delivery import Delivery, DeliveryFailed, RecordTooLarge
 from streams.messages import Message
+from streams.operate.vitals import Vitals
 
 
 class ScriptedProducer:
@@ -41,7 +42,7 @@ def messages(*values: str) -> list[Message]:
 
 
 def delivery(producer: ScriptedProducer, **options: Any) -> Delivery:
-    return Delivery(producer, back_off_secs=0.001, **options)  # type: ignore[arg-type]
+    return Delivery(producer, Vitals(), back_off_secs=0.001, **options)  # type: ignore[arg-type]
 
 
 async def test_all_are_durable_in_order_and_the_last_of_a_topic_after_the_others() -> None:
