@@ -94,9 +94,10 @@ def test_a_call_that_does_not_return_ends_it_after_its_own_limit() -> None:
 
 def test_a_long_restore_that_gets_on_is_not_ready_and_lives() -> None:
     view = View(done={PARTITION: None})
-    read = 0
-    with view.vitals.waiting("the checkpoint", restoring=True, life=lambda: read):
-        for read in range(20):
+    pieces: list[int] = []
+    with view.vitals.waiting("the checkpoint", restoring=True, life=lambda: len(pieces)):
+        for piece in range(20):
+            pieces.append(piece)
             assert view.look(8) == ["waits for the checkpoint for 7 s"]
     view.done[PARTITION] = 50
     assert view.look(1) == []
