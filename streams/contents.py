@@ -10,6 +10,7 @@ import msgspec
 from detectors.sketches.block import empty_block, merge, split
 from detectors.sketches.build import build
 from detectors.sketches.layout import Layout
+from detectors.sketches.translation import signature
 from streams.columns import Fields, Gatherer
 from streams.events import Change
 from streams.partials import Notices, Partial
@@ -51,7 +52,7 @@ class SketchContent:
     def pieces(self, source: str, attempt: str, window_start_ms: int) -> list[Partial | Notices]:
         self._sum()
         return [
-            Partial(source, attempt, window_start_ms, number, piece)
+            Partial(source, attempt, window_start_ms, number, piece, signature(self._layout))
             for number, piece in enumerate(split(self._block, self._layout, self._max_piece_bytes))
         ]
 

@@ -10,7 +10,7 @@ import msgspec
 
 from detectors.incidents.triage import Triage
 from detectors.monitor import Detect
-from detectors.records import Severity
+from detectors.records import Incident, Severity
 from detectors.rules.book import RuleBook
 from detectors.sketches.block import decode, merge
 from detectors.sketches.exemplars import RecentExemplars
@@ -150,6 +150,11 @@ class Decide:
         self.next_offset = 0
         kept = ClosingState(closed_until_ms=self._closing.state.closed_until_ms)
         self._closing.state = kept
+
+    @property
+    def firing(self) -> list[Incident]:
+        """Open incidents, in the order in which they were opened."""
+        return self._triage.firing
 
     @property
     def incidents_open(self) -> dict[str, int]:

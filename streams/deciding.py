@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -19,6 +19,7 @@ from streams.delivery import Delivery
 from streams.messages import Message
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
+from streams.restoring import Restored, Trouble, restore
 from streams.stages import Decide
 from streams.state import Checkpoint, StateStore
 from streams.topics import ALERTS
@@ -114,10 +115,11 @@ class DecideDriver:
             with self._vitals.waiting("the checkpoint", restoring=True):
                 store = await self._open_store()
                 await store.claim()
-                decide = await self._load(store)
-            begin = await self._consumer.rewind(run.begin.tp, decide.next_offset or None)
-            self.decide, run.epoch = decide, begin.epoch
-            await self._consume(run, decide, store)
+                restored = await self._restore(run, store)
+            begin = await self._consumer.rewind(run.begin.tp, restored.log.read_from)
+            self._tell(restored.troubles)
+            self.decide, run.epoch = restored.decide, begin.epoch
+            await self._consume(run, restored, store)
         except Superseded:
             if self._run is run:
                 self.revoke()
@@ -127,18 +129,27 @@ class DecideDriver:
             if store is not None:
                 await asyncio.shield(store.close())
 
-    async def _load(self, store: StateStore) -> Decide:
-        checkpoint = await store.load()
-        if checkpoint is None:
-            return Decide(self._config)
-        # In a thread: a large one takes seconds, and the loop has heartbeats to send.
-        decide = await asyncio.to_thread(Decide.restore, self._config, checkpoint.state)
-        if checkpoint.log_id != self._log_id:
-            log.info("the log is another one: offsets begin again, baselines stay", was=checkpoint.log_id)
-            decide.rebase()
-        return decide
+    async def _restore(self, run: _Run, store: StateStore) -> Restored:
+        tp: TP = run.begin.tp
+        standing = (await self._consumer.standing([tp])).get(tp)
+        if standing is None:
+            raise Superseded(f"{tp.topic}-{tp.partition} is not assigned")
+        return await restore(
+            self._config, store, log_id=self._log_id, committed=run.begin.position, end=standing.end
+        )
 
-    async def _consume(self, run: _Run, decide: Decide, store: StateStore) -> None:
+    def _tell(self, troubles: Iterable[Trouble]) -> None:
+        for name, summary in troubles:
+            log.warning("trouble with the state", name=name, summary=summary)
+
+    async def _begin_other_log(self, run: _Run, restored: Restored, store: StateStore) -> None:
+        """Keep what does not depend on the log, and start from its beginning."""
+        restored.decide.rebase()
+        await store.save(Checkpoint(0, self._log_id, restored.decide.snapshot()))
+        self.begin(run.begin)
+
+    async def _consume(self, run: _Run, restored: Restored, store: StateStore) -> None:
+        decide = restored.decide
         interval = self._config.checkpoint.interval_secs
         due = time.monotonic() + interval
         saved = decide.next_offset
@@ -150,19 +161,26 @@ class DecideDriver:
                     chunk = await run.inbox.get()
                     stopping = chunk is None
             if chunk is not None:
-                await self._take(chunk, decide)
+                if (trouble := restored.log.look(chunk.records)) is not None:
+                    self._tell([trouble])
+                    if trouble.name == "log_replaced":
+                        await self._begin_other_log(run, restored, store)
+                        return
+                await self._take(chunk, restored)
             if stopping or time.monotonic() >= due:
                 if decide.next_offset != saved:
-                    await self._checkpoint(run, decide, store)
+                    await self._checkpoint(run, restored, store)
                     saved = decide.next_offset
                 due = time.monotonic() + interval
 
-    async def _take(self, chunk: Chunk, decide: Decide) -> None:
+    async def _take(self, chunk: Chunk, restored: Restored) -> None:
         messages: list[Message] = []
         turn = time.monotonic()
         appended_ms = 0
         for record in chunk.records:
-            step = decide.step(record)
+            step = restored.decide.step(record)
+            if record.offset < restored.tell_from:
+                continue
             messages += step
             appended_ms = record.timestamp if step else appended_ms
             if time.monotonic() - turn > SLICE_SECS:
@@ -185,12 +203,12 @@ class DecideDriver:
                 self._vitals.count("tidewatch_alerts_total", kind)
                 self._vitals.alert_delays.add(max(0.0, time.time() - appended_ms / 1000))
 
-    async def _checkpoint(self, run: _Run, decide: Decide, store: StateStore) -> None:
-        position = decide.next_offset
+    async def _checkpoint(self, run: _Run, restored: Restored, store: StateStore) -> None:
+        position = restored.decide.next_offset
         started = time.monotonic()
-        state = decide.snapshot()
+        state = restored.decide.snapshot()
         with self._vitals.waiting("the store of checkpoints"):
-            await store.save(Checkpoint(position, self._log_id, state))
+            await store.save(Checkpoint(position, self._log_id, state, restored.log.mark))
         self.checkpoints += 1
         self._vitals.count("tidewatch_checkpoints_total")
         now = time.monotonic()

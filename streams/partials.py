@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+FIRST_LAYOUT: Final = "\n".join(
+    (
+        *(
+            "flag error",
+            "flag refusal",
+            "flag idk",
+            "flag out_of_scope",
+            "flag schema_valid",
+            "flag cache_hit",
+        ),
+        *("flag safety_flag", "flag thumbs_down", "value duration_ms 0.001 histogram"),
+        *("value ttft_ms 0.001 histogram", "value tokens_in 1.0", "value tokens_out 1.0"),
+        *("value cost_usd 1e-08", "value retrieval_score 1e-06", "value retrieved_chunks 1.0"),
+        *("value judge_score 1e-06", "category finish_reason", "category model_served"),
+    )
+)
+"""Signature of the layout of version 0.1.0, whose partials did not name it."""
 
 
 class Partial(msgspec.Struct, frozen=True, tag="partial", array_like=True):
@@ -19,6 +37,8 @@ class Partial(msgspec.Struct, frozen=True, tag="partial", array_like=True):
     """Number of the piece, from 0; the same piece twice (a repeated send) counts once."""
     block: bytes
     """``detectors.sketches.block.encode``."""
+    layout: str = FIRST_LAYOUT
+    """``detectors.sketches.translation.signature`` of the layout that the block is written in."""
 
 
 class Notices(msgspec.Struct, frozen=True, tag="notices", array_like=True):

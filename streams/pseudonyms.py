@@ -14,7 +14,10 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from streams.keys import KeyFileError, given_key, made_key
+
 KEY_VARIABLE: Final = "TIDEWATCH_PSEUDONYM_KEY"
+KEY_FILE_VARIABLE: Final = "TIDEWATCH_PSEUDONYM_KEY_FILE"
 KEY_FILE: Final = "pseudonym.key"
 MIN_KEY_BYTES: Final = 16
 MAX_REMEMBERED: Final = 100_000
@@ -54,37 +57,27 @@ class Pseudonyms:
 
 
 def load_key(state_dir: Path) -> bytes:
-    """The master key: from the environment, else from ``state_dir``, where the first start makes one.
+    """The master key: in the environment, in the file that it names, else in ``state_dir``.
+
+    The latter is made at the first start, readable by its owner only.
 
     Raises:
-        PseudonymKeyError: it is too short.
+        PseudonymKeyError: it is too short, or the file cannot be used.
     """
-    text = os.environ.get(KEY_VARIABLE)
-    source = KEY_VARIABLE
-    if text is None:
-        path = state_dir / KEY_FILE
-        state_dir.mkdir(parents=True, exist_ok=True)
-        _make(path)
-        source, text = str(path), path.read_text(encoding="ascii")
-    key = text.strip().encode()
+    if (text := os.environ.get(KEY_VARIABLE)) is not None:
+        source, key = KEY_VARIABLE, text.encode()
+    else:
+        named = os.environ.get(KEY_FILE_VARIABLE)
+        path = Path(named) if named else state_dir / KEY_FILE
+        source = f"key file {path}"
+        try:
+            key = given_key(path) if named else made_key(path, secrets.token_hex(32).encode() + b"\n")
+        except KeyFileError as error:
+            raise PseudonymKeyError(str(error)) from error
+    key = key.strip()
     if len(key) < MIN_KEY_BYTES:
-        raise PseudonymKeyError(f"{source}: got {len(key)} characters; expected {MIN_KEY_BYTES} or more")
+        raise PseudonymKeyError(
+            f"{source}: got {len(key)} bytes; expected {MIN_KEY_BYTES} or more. "
+            "Restore the key: with another one the same user has another pseudonym"
+        )
     return key
-
-
-def _make(path: Path) -> None:
-    """Write a new key unless there is one; whole or not at all, whoever else starts at the same time."""
-    if path.exists():
-        return
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

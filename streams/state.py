@@ -1,8 +1,12 @@
 """DECIDE's checkpoint: one snapshot at one position of one log, sealed so that nobody can slip in another.
 
-The envelope is versioned MessagePack with an HMAC-SHA256 over everything else in it, checked before a byte of the
-snapshot is decoded. Stores: ``state_sqlite`` (one host) and ``state_topic`` (a cluster); both refuse the save of an
-owner that has been replaced.
+The envelope is MessagePack with an HMAC-SHA256 over everything else in it, checked before a byte of the snapshot
+is decoded. The rule of the seal is the same in every version from 2 on, so that a program can tell the snapshot of
+a newer one, which it must leave alone, from one that was changed, which it must not believe.
+
+Stores keep the last two snapshots: ``state_sqlite`` (one host) and ``state_topic`` (a cluster). Both refuse the
+save of an owner that has been replaced. When the newest snapshot cannot be trusted, the one before it gives the
+same results, because the log is read again from there.
 """
 
 from __future__ import annotations
@@ -16,17 +20,25 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-SCHEMA = 1
+from streams.keys import KeyFileError, given_key, made_key
+
+SCHEMA = 2
 KEY_BYTES = 32
 KEY_ENVIRONMENT = "TIDEWATCH_STATE_KEY_FILE"
+SLOTS = (0, 1)
+"""Where a store keeps the last two snapshots, in turn."""
 
 
 class StateError(Exception):
-    """A checkpoint that cannot be trusted, read or written."""
+    """A checkpoint that cannot be read or written."""
 
 
 class StateTampered(StateError):
     """The seal does not fit: the bytes, the fleet or the key are not those of the save."""
+
+
+class StateNewer(StateError):
+    """Sealed by us and written by a newer program: to be left as it is."""
 
 
 class OwnerReplaced(StateError):
@@ -41,32 +53,64 @@ class Checkpoint(NamedTuple):
     log_id: str
     """Which log: the cluster's id. With another one the position means nothing."""
     state: bytes
+    mark: bytes = b""
+    """``mark_of`` the record before the position, by which the log is recognised; empty if there is none."""
+
+
+class Loaded(NamedTuple):
+    """What a store holds."""
+
+    checkpoint: Checkpoint | None
+    """The newest that can be trusted."""
+    refused: tuple[str, ...] = ()
+    """One sentence for each newer one that cannot, and for a store that had to be set aside."""
 
 
 class StateStore(Protocol):
-    """Keeps the newest checkpoint of a fleet. One owner writes; claiming replaces the owner before."""
+    """Keeps the newest two checkpoints of a fleet. One owner writes; claiming replaces the owner before."""
 
     async def claim(self) -> None:
         """Become the owner. Later saves of the previous owner fail with ``OwnerReplaced``."""
 
-    async def load(self) -> Checkpoint | None:
-        """The newest complete checkpoint, or None where there is none; after ``claim``.
+    async def load(self) -> Loaded:
+        """The newest checkpoint that can be trusted; after ``claim``.
 
         Raises:
-            StateTampered: it is not what was saved.
+            StateNewer: the newest is a newer program's.
+            StateError: the store cannot be read at present.
         """
 
     async def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint; returns when it is durable.
+        """Replace the older of the two; returns when it is durable.
 
         Raises:
             OwnerReplaced: another process has claimed the fleet.
+            StateError: the store cannot be written to at present.
         """
 
     async def close(self) -> None: ...
 
 
-class _Envelope(msgspec.Struct, array_like=True):
+class _Head(msgspec.Struct, array_like=True):
+    """What the snapshot is of; later versions may add fields at the end."""
+
+    fleet: str
+    position: int
+    log_id: str
+    mark: bytes
+    key_id: bytes
+
+
+class _Envelope(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    schema: int
+    head: bytes
+    seal: bytes
+    state: bytes
+
+
+class _Envelope1(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """Version 0.1.0's."""
+
     schema: int
     fleet: str
     position: int
@@ -75,15 +119,17 @@ class _Envelope(msgspec.Struct, array_like=True):
     state: bytes
 
 
-_DECODER = msgspec.msgpack.Decoder(_Envelope)
+def mark_of(value: bytes | None) -> bytes:
+    """A short hash of a record's value."""
+    return hashlib.blake2b(value or b"", digest_size=16).digest()
 
 
 def encode(checkpoint: Checkpoint, fleet: str, key: bytes) -> bytes:
     """Seal a checkpoint."""
-    seal = _seal(key, SCHEMA, fleet, checkpoint)
-    return msgspec.msgpack.encode(
-        _Envelope(SCHEMA, fleet, checkpoint.position, checkpoint.log_id, seal, checkpoint.state)
-    )
+    position, log_id, state, mark = checkpoint
+    head = msgspec.msgpack.encode(_Head(fleet, position, log_id, mark, _key_id(key)))
+    seal = _seal(key, SCHEMA, head, state)
+    return msgspec.msgpack.encode(_Envelope(SCHEMA, head, seal, state))
 
 
 def decode(data: bytes, fleet: str, key: bytes) -> Checkpoint:
@@ -91,31 +137,56 @@ def decode(data: bytes, fleet: str, key: bytes) -> Checkpoint:
 
     Raises:
         StateTampered: the seal does not fit.
-        StateError: a newer schema.
+        StateNewer: it fits, and the form is a newer one.
     """
     try:
-        found = _DECODER.decode(data)
+        found = msgspec.msgpack.decode(data, type=_Envelope)
+        head = msgspec.msgpack.decode(found.head, type=_Head)
+    except (msgspec.MsgspecError, ValueError):
+        return _decode_1(data, fleet, key)
+    if not hmac.compare_digest(_seal(key, found.schema, found.head, found.state), found.seal):
+        if head.key_id != _key_id(key):
+            raise StateTampered(
+                f"the checkpoint of fleet {fleet!r} says that another key sealed it ({head.key_id.hex()}; ours is "
+                f"{_key_id(key).hex()}). All detect workers of a fleet need one key, also over restarts: see "
+                f"{KEY_ENVIRONMENT}"
+            )
+        raise StateTampered(f"the checkpoint of fleet {fleet!r} does not carry our seal: it was changed")
+    if found.schema > SCHEMA:
+        raise StateNewer(
+            f"the checkpoint of fleet {fleet!r}: got form {found.schema}; expected {SCHEMA} or lower. A newer "
+            "Tidewatch wrote it: use that version"
+        )
+    if head.fleet != fleet:
+        raise StateTampered(f"the checkpoint of fleet {fleet!r} is that of fleet {head.fleet!r}")
+    return Checkpoint(head.position, head.log_id, found.state, head.mark)
+
+
+def _seal(key: bytes, schema: int, head: bytes, state: bytes) -> bytes:
+    mac = hmac.new(key, digestmod=hashlib.sha256)
+    mac.update(msgspec.msgpack.encode((schema, head, len(state))))
+    mac.update(state)
+    return mac.digest()
+
+
+def _key_id(key: bytes) -> bytes:
+    """Tells keys apart without telling anything about them."""
+    return hmac.digest(key, b"tidewatch.state.key-id", "sha256")[:4]
+
+
+def _decode_1(data: bytes, fleet: str, key: bytes) -> Checkpoint:
+    try:
+        found = msgspec.msgpack.decode(data, type=_Envelope1)
     except (msgspec.MsgspecError, ValueError) as error:
         raise StateTampered(f"the checkpoint of fleet {fleet!r} is no checkpoint: {error}") from None
-    checkpoint = Checkpoint(found.position, found.log_id, found.state)
-    if found.fleet != fleet or not hmac.compare_digest(
-        _seal(key, found.schema, fleet, checkpoint), found.seal
-    ):
-        raise StateTampered(
-            f"the checkpoint of fleet {fleet!r} does not carry our seal; if the key was replaced on purpose, "
-            "remove the checkpoint: baselines are then learnt again"
-        )
-    if found.schema != SCHEMA:
-        raise StateError(f"the checkpoint has schema {found.schema}; this version reads {SCHEMA}")
-    return checkpoint
-
-
-def _seal(key: bytes, schema: int, fleet: str, checkpoint: Checkpoint) -> bytes:
     mac = hmac.new(key, digestmod=hashlib.sha256)
-    head = (schema, fleet, checkpoint.position, checkpoint.log_id, len(checkpoint.state))
-    mac.update(msgspec.msgpack.encode(head))
-    mac.update(checkpoint.state)
-    return mac.digest()
+    mac.update(msgspec.msgpack.encode((found.schema, fleet, found.position, found.log_id, len(found.state))))
+    mac.update(found.state)
+    if found.schema != 1 or found.fleet != fleet or not hmac.compare_digest(mac.digest(), found.seal):
+        raise StateTampered(
+            f"the checkpoint of fleet {fleet!r} does not carry our seal: it was changed, or another key sealed it"
+        )
+    return Checkpoint(found.position, found.log_id, found.state)
 
 
 def load_key(state_dir: Path) -> bytes:
@@ -128,34 +199,13 @@ def load_key(state_dir: Path) -> bytes:
     """
     named = os.environ.get(KEY_ENVIRONMENT)
     path = Path(named) if named else state_dir / "state.key"
-    if not named:
-        _make_key(path)
     try:
-        key = path.read_bytes()
-        readable = path.stat().st_mode & 0o077
-    except OSError as error:
-        raise StateError(f"cannot read the key file {path}: {error.strerror}") from error
+        key = given_key(path) if named else made_key(path, secrets.token_bytes(KEY_BYTES))
+    except KeyFileError as error:
+        raise StateError(str(error)) from error
     if len(key) < KEY_BYTES:
-        raise StateError(f"the key file {path} has {len(key)} bytes; at least {KEY_BYTES} are needed")
-    if readable and not named:
-        raise StateError(f"the key file {path} can be read by others; run: chmod 600 {path}")
+        raise StateError(
+            f"key file {path}: got {len(key)} bytes; expected {KEY_BYTES} or more. Restore the key, or remove the "
+            "file: checkpoints are then refused once, and the state is rebuilt from the log"
+        )
     return key
-
-
-def _make_key(path: Path) -> None:
-    """Make the key file unless there is one; complete or not at all, and the first of several processes wins."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from streams.state import Checkpoint, OwnerReplaced, StateError, decode, encode
+from streams.state import SLOTS, Checkpoint, Loaded, OwnerReplaced, StateError, StateTampered
+from streams.state import decode as open_seal
+from streams.state import encode as seal
 
 T = TypeVar("T")
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS owners (fleet TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS checkpoints (fleet TEXT PRIMARY KEY, position INTEGER NOT NULL, sealed BLOB NOT NULL);
-"""
+_COLUMNS: Final = ("fleet", "slot", "serial", "sealed")
+"""Of the table of checkpoints, in every version from 2 on: the version of a snapshot is told under its seal."""
+_COLUMNS_1: Final = ("fleet", "position", "sealed")
+_OWNER_COLUMNS: Final = ("fleet", "epoch")
+_OWNERS: Final = "CREATE TABLE IF NOT EXISTS owners (fleet TEXT PRIMARY KEY, epoch INTEGER NOT NULL)"
+_CHECKPOINTS: Final = (
+    "CREATE TABLE checkpoints (fleet TEXT NOT NULL, slot INTEGER NOT NULL, serial INTEGER NOT NULL, "
+    "sealed BLOB NOT NULL, PRIMARY KEY (fleet, slot))"
+)
+_FROM_1: Final = (
+    "ALTER TABLE checkpoints RENAME TO checkpoints_1",
+    _CHECKPOINTS,
+    "INSERT INTO checkpoints SELECT fleet, 0, 1, sealed FROM checkpoints_1",
+    "DROP TABLE checkpoints_1",
+)
+
+
+class _Damaged(Exception):
+    """The file is no database, or a torn one."""
 
 
 class SqliteStateStore:
     """The owner's epoch is raised at every claim and checked in the transaction that saves.
 
-    SQLite runs in a thread of its own: a slow disk does not hold the event loop.
+    A file that is damaged is set aside under another name and a new one begun. SQLite runs in a thread of its own:
+    a slow disk does not hold the event loop.
     """
 
     def __init__(self, path: Path, fleet: str, key: bytes) -> None:
@@ -30,13 +49,17 @@ class SqliteStateStore:
         self._fleet = fleet
         self._key = key
         self._epoch: int | None = None
+        self._slot = SLOTS[0]
+        """Where the next save goes."""
+        self._serial = 0
+        self._set_aside: list[str] = []
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
 
     async def claim(self) -> None:
         await self._run(self._claim)
 
-    async def load(self) -> Checkpoint | None:
+    async def load(self) -> Loaded:
         return await self._run(self._load)
 
     async def save(self, checkpoint: Checkpoint) -> None:
@@ -51,34 +74,93 @@ class SqliteStateStore:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except sqlite3.Error as error:
             raise StateError(f"{self._path}: {error}") from error
+        except OSError as error:
+            raise StateError(f"{self._path}: {error.strerror}") from error
+
+    def _claim(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._open_and_claim()
+        except _Damaged as damage:
+            self._close()
+            moved = self._move_aside()
+            self._set_aside.append(f"{self._path} was damaged ({damage}) and is now {moved.name}")
+            self._open_and_claim()
+
+    def _open_and_claim(self) -> None:
+        try:
+            connection = self._open()
+            (self._epoch,) = connection.execute(
+                "INSERT INTO owners VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
+                (self._fleet,),
+            ).fetchone()
+        except sqlite3.DatabaseError as error:
+            if _is_damage(error):
+                raise _Damaged(str(error)) from error
+            raise
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+            self._connection = connection
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(_TABLES)
-            self._connection = connection
+            if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise _Damaged(found)
+            self._make_tables(connection)
         return self._connection
 
-    def _claim(self) -> None:
-        (self._epoch,) = (
-            self._open()
-            .execute(
-                "INSERT INTO owners VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
-                (self._fleet,),
-            )
-            .fetchone()
-        )
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        """Make what is missing, and take over version 1's."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(_OWNERS)
+            columns = _columns_of(connection, "checkpoints")
+            if (
+                columns not in ((), _COLUMNS, _COLUMNS_1)
+                or _columns_of(connection, "owners") != _OWNER_COLUMNS
+            ):
+                raise _Damaged("its tables are not those of checkpoints")
+            if columns != _COLUMNS:
+                for statement in _FROM_1 if columns else (_CHECKPOINTS,):
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
-    def _load(self) -> Checkpoint | None:
-        query = "SELECT sealed FROM checkpoints WHERE fleet = ?"
-        row = self._open().execute(query, (self._fleet,)).fetchone()
-        return None if row is None else decode(row[0], self._fleet, self._key)
+    def _move_aside(self) -> Path:
+        """The file under another name; its log and shared memory are of no use without it."""
+        moved = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
+        self._path.rename(moved)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        return moved
+
+    def _load(self) -> Loaded:
+        connection = self._open()
+        query = (
+            "SELECT slot, CAST(serial AS INTEGER) FROM checkpoints "
+            "WHERE fleet = ? AND slot IN (0, 1) ORDER BY 2 DESC"
+        )
+        found = connection.execute(query, (self._fleet,)).fetchall()
+        self._serial = max((serial for _, serial in found), default=0)
+        refused = list(self._set_aside)
+        for slot, _ in found:
+            query = "SELECT CAST(sealed AS BLOB) FROM checkpoints WHERE fleet = ? AND slot = ?"
+            (sealed,) = connection.execute(query, (self._fleet, slot)).fetchone()
+            try:
+                checkpoint = open_seal(sealed, self._fleet, self._key)
+            except StateTampered as error:
+                refused.append(str(error))
+                continue
+            self._slot = next(other for other in SLOTS if other != slot)
+            return Loaded(checkpoint, tuple(refused))
+        return Loaded(None, tuple(refused))
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        sealed = encode(checkpoint, self._fleet, self._key)
+        sealed = seal(checkpoint, self._fleet, self._key)
         connection = self._open()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -86,16 +168,28 @@ class SqliteStateStore:
             if row is None or row[0] != self._epoch:
                 raise OwnerReplaced(f"another process has taken fleet {self._fleet!r} over")
             connection.execute(
-                "INSERT INTO checkpoints VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET position = excluded.position, sealed = excluded.sealed",
-                (self._fleet, checkpoint.position, sealed),
+                "INSERT INTO checkpoints VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET serial = excluded.serial, sealed = excluded.sealed",
+                (self._fleet, self._slot, self._serial + 1, sealed),
             )
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
+        self._serial += 1
+        self._slot = next(other for other in SLOTS if other != self._slot)
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    return tuple(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is at fault, not the disk, its rights or another process."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

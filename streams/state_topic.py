@@ -2,7 +2,8 @@
 
 A save is one Kafka transaction: the sealed snapshot in pieces, then a head that names them. The producer's
 ``transactional.id`` is the fleet's, so that a claim (``init_transactions``) fences the owner before; its open
-transaction is aborted. Readers take committed records only: a half-written snapshot is never visible.
+transaction is aborted. Readers take committed records only: a half-written snapshot is never visible. Two snapshots
+are kept under keys of their own, ``FLEET/…`` and ``FLEET/b/…``; of two heads the later in the log is the newer.
 """
 
 from __future__ import annotations
@@ -18,13 +19,24 @@ from aiokafka.structs import TopicPartition
 
 from streams.client import MAX_REQUEST_BYTES, client_settings
 from streams.kafka_config import KafkaConfig
-from streams.state import Checkpoint, OwnerReplaced, StateError, decode, encode
+from streams.state import (
+    SLOTS,
+    Checkpoint,
+    Loaded,
+    OwnerReplaced,
+    StateError,
+    StateTampered,
+    decode,
+    encode,
+)
 from streams.topics import STATE
 
 PIECE_BYTES = 512 * 1024
-TRANSACTION_TIMEOUT_MS = 30_000
-READ_TIMEOUT_SECS = 90.0
-"""Longer than a transaction of another fleet can hold the readable end back."""
+TRANSACTION_TIMEOUT_MS = 20_000
+READ_TIMEOUT_SECS = 45.0
+"""Longer than a transaction of another fleet can hold the readable end back: its time-out, and the ten seconds
+between the broker's looks for timed-out transactions."""
+_SLOT_NAMES = ("", "b/")
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -51,7 +63,10 @@ class TopicStateStore:
         self._partition = TopicPartition(topic, 0)
         self._piece_bytes = piece_bytes
         self._producer: AIOKafkaProducer | None = None
-        self._pieces_before = 0
+        self._slot = SLOTS[0]
+        """Where the next save goes."""
+        self._pieces_in = [0 for _ in SLOTS]
+        """How many pieces each slot has on the topic."""
 
     async def claim(self) -> None:
         producer = AIOKafkaProducer(
@@ -70,31 +85,46 @@ class TopicStateStore:
             ) from error
         self._producer = producer
 
-    async def load(self) -> Checkpoint | None:
-        async with asyncio.timeout(READ_TIMEOUT_SECS):
-            found = await self._read()
-        head_bytes = found.get(self._head_key)
-        if head_bytes is None:
-            return None
+    async def load(self) -> Loaded:
         try:
-            head = msgspec.msgpack.decode(head_bytes, type=_Head)
+            async with asyncio.timeout(READ_TIMEOUT_SECS):
+                found = await self._read()
+        except TimeoutError:
+            raise StateError(
+                f"{self._partition.topic} cannot be read to its end within {READ_TIMEOUT_SECS:.0f} s"
+            ) from None
+        self._pieces_in = [
+            sum(key.removeprefix(self._prefix(slot)).isdigit() for key in found) for slot in SLOTS
+        ]
+        heads = [slot for slot in SLOTS if self._head_key(slot) in found]
+        refused = []
+        for slot in sorted(heads, key=lambda slot: found[self._head_key(slot)][0], reverse=True):
+            try:
+                checkpoint = decode(self._join(slot, found), self._fleet, self._key)
+            except StateTampered as error:
+                refused.append(str(error))
+                continue
+            self._slot = next(other for other in SLOTS if other != slot)
+            return Loaded(checkpoint, tuple(refused))
+        return Loaded(None, tuple(refused))
+
+    def _join(self, slot: int, found: dict[bytes, tuple[int, bytes]]) -> bytes:
+        """The sealed snapshot of a slot. Raises StateTampered."""
+        where = f"the checkpoint of fleet {self._fleet!r} in {self._partition.topic}"
+        try:
+            head = msgspec.msgpack.decode(found[self._head_key(slot)][1], type=_Head)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise StateError(
-                f"the head of fleet {self._fleet!r} in {self._partition.topic}: {error}"
-            ) from error
-        self._pieces_before = head.pieces
+            raise StateTampered(f"{where} has a damaged head: {error}") from None
+        if not 0 < head.pieces <= self._pieces_in[slot]:
+            raise StateTampered(f"{where} has {self._pieces_in[slot]} of {head.pieces} pieces")
         prefix = head.save_id.encode()
-        pieces = [found.get(self._piece_key(index), b"") for index in range(head.pieces)]
+        pieces = [found.get(self._piece_key(slot, index), (0, b""))[1] for index in range(head.pieces)]
         if any(not piece.startswith(prefix) for piece in pieces):
-            raise StateError(
-                f"the checkpoint of fleet {self._fleet!r} in {self._partition.topic} misses a piece"
-            )
+            raise StateTampered(f"{where} misses a piece, or has one of another save")
         sealed = b"".join(piece[len(prefix) :] for piece in pieces)
         if len(sealed) != head.size:
-            raise StateError(
-                f"the checkpoint of fleet {self._fleet!r} has {len(sealed)} of {head.size} bytes"
-            )
-        return decode(sealed, self._fleet, self._key)
+            raise StateTampered(f"{where} has {len(sealed)} of {head.size} bytes")
+        return sealed
 
     async def save(self, checkpoint: Checkpoint) -> None:
         producer = self._producer
@@ -103,11 +133,14 @@ class TopicStateStore:
         sealed = encode(checkpoint, self._fleet, self._key)
         save_id = secrets.token_hex(8)
         pieces = [sealed[i : i + self._piece_bytes] for i in range(0, len(sealed), self._piece_bytes)]
+        slot = self._slot
         records: list[tuple[bytes, bytes | None]] = [
-            (self._piece_key(i), save_id.encode() + piece) for i, piece in enumerate(pieces)
+            (self._piece_key(slot, i), save_id.encode() + piece) for i, piece in enumerate(pieces)
         ]
-        records += [(self._piece_key(i), None) for i in range(len(pieces), self._pieces_before)]
-        records.append((self._head_key, msgspec.msgpack.encode(_Head(save_id, len(pieces), len(sealed)))))
+        records += [(self._piece_key(slot, i), None) for i in range(len(pieces), self._pieces_in[slot])]
+        records.append(
+            (self._head_key(slot), msgspec.msgpack.encode(_Head(save_id, len(pieces), len(sealed))))
+        )
         try:
             async with producer.transaction():
                 await self._produce(producer, records)
@@ -115,7 +148,8 @@ class TopicStateStore:
             raise OwnerReplaced(f"another process has taken fleet {self._fleet!r} over") from error
         except (KafkaError, OSError) as error:
             raise StateError(f"the checkpoint is not saved: {error!r}") from error
-        self._pieces_before = len(pieces)
+        self._pieces_in[slot] = len(pieces)
+        self._slot = next(other for other in SLOTS if other != slot)
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -132,8 +166,8 @@ class TopicStateStore:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _read(self) -> dict[bytes, bytes]:
-        """The newest committed value of each of this fleet's keys."""
+    async def _read(self) -> dict[bytes, tuple[int, bytes]]:
+        """Offset and newest committed value of each of this fleet's keys."""
         target = await self._end()
         consumer = AIOKafkaConsumer(
             **client_settings(self._kafka),
@@ -142,7 +176,7 @@ class TopicStateStore:
             enable_auto_commit=False,
         )
         await consumer.start()
-        found: dict[bytes, bytes] = {}
+        found: dict[bytes, tuple[int, bytes]] = {}
         prefix = self._fleet.encode() + b"/"
         try:
             consumer.assign([self._partition])
@@ -155,7 +189,7 @@ class TopicStateStore:
                         if record.value is None:
                             found.pop(record.key, None)
                         else:
-                            found[record.key] = record.value
+                            found[record.key] = record.offset, record.value
         finally:
             await consumer.stop()
         return found
@@ -170,9 +204,11 @@ class TopicStateStore:
         finally:
             await consumer.stop()
 
-    @property
-    def _head_key(self) -> bytes:
-        return f"{self._fleet}/head".encode()
+    def _prefix(self, slot: int) -> bytes:
+        return f"{self._fleet}/{_SLOT_NAMES[slot]}".encode()
 
-    def _piece_key(self, index: int) -> bytes:
-        return f"{self._fleet}/{index:06d}".encode()
+    def _head_key(self, slot: int) -> bytes:
+        return self._prefix(slot) + b"head"
+
+    def _piece_key(self, slot: int, index: int) -> bytes:
+        return self._prefix(slot) + b"%06d" % index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from detectors.base import State
@@ -153,6 +153,15 @@ class RuleBook:
             for (segment, rule), c in sorted(self._conditions.items(), key=lambda item: item[0])
         ]  # fmt: skip
         return {"panes": stored or self._stored, "conditions": conditions}
+
+    @staticmethod
+    def recode(state: State, block: Callable[[bytes], bytes]) -> None:
+        """Pass every block of a stored state through ``block``: it is written in an older layout."""
+        for stored in state["panes"]:
+            panes = stored["panes"]
+            panes["panes"] = [[pane, block(data)] for pane, data in panes["panes"]]
+            if panes["day"] is not None:
+                panes["day"] = [panes["day"][0], block(panes["day"][1])]
 
     def from_state(self, state: State) -> None:
         self._stored = list(state["panes"])

@@ -10,11 +10,21 @@ import msgspec
 import pytest
 
 from streams import state
-from streams.state import Checkpoint, OwnerReplaced, StateError, StateTampered, decode, encode, load_key
+from streams.state import (
+    Checkpoint,
+    Loaded,
+    OwnerReplaced,
+    StateError,
+    StateNewer,
+    StateTampered,
+    decode,
+    encode,
+    load_key,
+)
 from streams.state_sqlite import SqliteStateStore
 
 KEY = b"k" * 32
-CHECKPOINT = Checkpoint(position=4711, log_id="cluster-1", state=bytes(range(256)) * 8)
+CHECKPOINT = Checkpoint(position=4711, log_id="cluster-1", state=bytes(range(256)) * 8, mark=b"m" * 16)
 
 
 def test_a_sealed_checkpoint_opens_as_it_was() -> None:
@@ -57,12 +67,20 @@ def test_parts_of_two_checkpoints_do_not_mix() -> None:
                 decode(msgspec.msgpack.encode(mixed), "fleet", KEY)
 
 
-def test_a_newer_schema_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "SCHEMA", 2)
+def test_a_newer_form_is_named_and_only_if_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "SCHEMA", 3)
     sealed = encode(CHECKPOINT, "fleet", KEY)
-    monkeypatch.setattr(state, "SCHEMA", 1)
-    with pytest.raises(StateError, match="schema 2; this version reads 1"):
+    monkeypatch.setattr(state, "SCHEMA", 2)
+    with pytest.raises(StateNewer, match=r"got form 3; expected 2 or lower.*use that version"):
         decode(sealed, "fleet", KEY)
+    fields = msgspec.msgpack.decode(encode(CHECKPOINT, "fleet", KEY))
+    with pytest.raises(StateTampered):  # nobody can stop us by claiming to be newer
+        decode(msgspec.msgpack.encode([3, *fields[1:]]), "fleet", KEY)
+
+
+def test_another_key_is_named_as_such() -> None:
+    with pytest.raises(StateTampered, match=r"another key sealed it .*TIDEWATCH_STATE_KEY_FILE"):
+        decode(encode(CHECKPOINT, "fleet", KEY), "fleet", b"K" * 32)
 
 
 def test_the_key_is_made_once_and_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,17 +97,19 @@ def test_a_key_that_others_can_read_or_that_is_short_is_refused(
 ) -> None:
     monkeypatch.delenv(state.KEY_ENVIRONMENT, raising=False)
     load_key(tmp_path)
-    (tmp_path / "state.key").chmod(0o644)
-    with pytest.raises(StateError, match="chmod 600"):
+    (tmp_path / "state.key").chmod(0o640)
+    with pytest.raises(StateError, match=r"got mode 0640.*expected 0600.*chmod 600"):
         load_key(tmp_path)
     short = tmp_path / "short"
     short.write_bytes(b"x" * 31)
+    short.chmod(0o600)
     monkeypatch.setenv(state.KEY_ENVIRONMENT, str(short))
-    with pytest.raises(StateError, match="31 bytes; at least 32"):
+    with pytest.raises(StateError, match="got 31 bytes; expected 32"):
         load_key(tmp_path)
     monkeypatch.setenv(state.KEY_ENVIRONMENT, str(tmp_path / "nowhere"))
-    with pytest.raises(StateError, match="cannot read"):
+    with pytest.raises(StateError, match="got No such file"):
         load_key(tmp_path)
+    assert not (tmp_path / "nowhere").exists(), "a key that was named is not made up"
     short.write_bytes(b"x" * 32)
     monkeypatch.setenv(state.KEY_ENVIRONMENT, str(short))
     assert load_key(tmp_path) == b"x" * 32
@@ -100,14 +120,14 @@ async def test_the_newest_save_is_loaded_and_fleets_are_apart(tmp_path: Path) ->
     one, two = SqliteStateStore(path, "one", KEY), SqliteStateStore(path, "two", KEY)
     await one.claim()
     await two.claim()
-    assert await one.load() is None
+    assert await one.load() == Loaded(None)
     await one.save(CHECKPOINT)
     await one.save(CHECKPOINT._replace(position=5000, state=b"newer"))
-    assert await two.load() is None
+    assert await two.load() == Loaded(None)
     await one.close()
     again = SqliteStateStore(path, "one", KEY)
     await again.claim()
-    assert await again.load() == Checkpoint(5000, "cluster-1", b"newer")
+    assert await again.load() == Loaded(CHECKPOINT._replace(position=5000, state=b"newer"))
     await again.close()
     await two.close()
 
@@ -118,14 +138,14 @@ async def test_an_owner_that_was_replaced_cannot_save(tmp_path: Path) -> None:
     await zombie.claim()
     await zombie.save(CHECKPOINT)
     await owner.claim()
-    assert await owner.load() == CHECKPOINT
+    assert await owner.load() == Loaded(CHECKPOINT)
     with pytest.raises(OwnerReplaced):
         await zombie.save(CHECKPOINT._replace(position=1))
-    assert await owner.load() == CHECKPOINT
+    assert await owner.load() == Loaded(CHECKPOINT)
     await owner.save(CHECKPOINT._replace(position=5000))
     with pytest.raises(OwnerReplaced):
         await zombie.save(CHECKPOINT._replace(position=2))
-    found = await owner.load()
+    found = (await owner.load()).checkpoint
     assert found is not None
     assert found.position == 5000
     await zombie.close()
@@ -136,13 +156,4 @@ async def test_a_save_without_a_claim_is_refused(tmp_path: Path) -> None:
     store = SqliteStateStore(tmp_path / "state.sqlite", "fleet", KEY)
     with pytest.raises(OwnerReplaced):
         await store.save(CHECKPOINT)
-    await store.close()
-
-
-async def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    path = tmp_path / "state.sqlite"
-    path.write_bytes(b"no database" * 1000)
-    store = SqliteStateStore(path, "fleet", KEY)
-    with pytest.raises(StateError, match=r"state\.sqlite"):
-        await store.claim()
     await store.close()

@@ -1,0 +1,87 @@
+"""Blocks that another version wrote: the same measures, found by name.
+
+A block's columns have no names; whoever stores blocks stores the ``signature`` of their layout beside them.
+Measures that only one of two layouts has are left out, or were not observed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from detectors.sketches.block import Block, decode, encode, sum_entries
+from detectors.sketches.layout import Category, Flag, Layout, Value
+
+_HISTOGRAM: Final = "histogram"
+
+
+@cache
+def signature(layout: Layout) -> str:
+    """The measures of a layout in their order, one a line: what decides how its blocks are read."""
+    lines = [f"flag {flag.name}" for flag in layout.flags]
+    for value in layout.values:
+        lines.append(f"value {value.name} {value.quantum!r}" + f" {_HISTOGRAM}" * value.histogram)
+    lines += [f"category {category.name}" for category in layout.categories]
+    return "\n".join(lines)
+
+
+@cache
+def layout_of(text: str) -> Layout:
+    """A layout by which blocks with this signature can be decoded. Raises ValueError if it is none."""
+    flags: list[Flag] = []
+    values: list[Value] = []
+    categories: list[Category] = []
+    for line in text.splitlines():
+        match line.split(" "):
+            case ["flag", name]:
+                flags.append(Flag(name))
+            case ["value", name, quantum, *rest]:
+                values.append(Value(name, float(quantum), 0.0, histogram=rest == [_HISTOGRAM]))
+            case ["category", name]:
+                categories.append(Category(name))
+            case _:
+                raise ValueError(f"a signature of a layout cannot have the line {line!r}")
+    return Layout(flags, values, categories, {})
+
+
+def recode(data: bytes, written: str, layout: Layout) -> bytes:
+    """The encoded block, written under the layout of signature ``written``, as one of ``layout``."""
+    if written == signature(layout):
+        return data
+    old = layout_of(written)
+    return encode(translate(decode(data, old), old, layout))
+
+
+def translate(block: Block, old: Layout, new: Layout) -> Block:
+    """The block's measures that ``new`` has, too; a value in another quantum is another measure."""
+    counters = np.zeros((len(block), new.width), np.int64)
+    for name, at in new.column.items():
+        before = old.column.get(name)
+        measure = name.rpartition(".")[0]
+        if before is not None and old.quantum.get(measure) == new.quantum.get(measure):
+            counters[:, at] = block.counters[:, before]
+    same = {name for name, quantum in new.quantum.items() if old.quantum.get(name) == quantum}
+    histogram = _places(old.histogram, {name: at for name, at in new.histogram.items() if name in same})
+    category = _places(old.category, new.category)
+    histograms, categories = block.histograms, block.categories
+    exemplar = {at: new.exemplar[name] for name, at in old.exemplar.items() if name in new.exemplar}
+    moved = []
+    for entries, places in ((histograms, histogram), (categories, category)):
+        slot = places[entries.slot]
+        keep = slot >= 0
+        kept = entries._replace(
+            row=entries.row[keep], slot=slot[keep], item=entries.item[keep], count=entries.count[keep]
+        )
+        moved.append(sum_entries([kept]))
+    exemplars = {(row, exemplar[m]): e for (row, m), e in block.exemplars.items() if m in exemplar}
+    return Block(block.segments, counters, moved[0], moved[1], block.labels, exemplars)
+
+
+def _places(old: dict[str, int], new: dict[str, int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """For each place in the old order the one in the new, -1 where there is none."""
+    places = np.full(len(old), -1, np.int32)
+    for name, at in old.items():
+        places[at] = new.get(name, -1)
+    return places
