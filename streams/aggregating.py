@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from streams.config import Config
 from streams.delivery import Delivery, DeliveryFailed
+from streams.faultpoints import faultpoint
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
 from streams.stages import Aggregate, AggregateStep
@@ -157,10 +158,13 @@ class AggregateDriver:
 
     async def _carry_out(self, run: _Run, step: AggregateStep) -> None:
         if step.messages:
+            faultpoint("aggregate.before-send")
             await self._delivery.send(step.messages)
+            faultpoint("aggregate.sent")
         if step.commit_offset is not None:
             await self._consumer.commit_exact({run.tp: step.commit_offset}, {run.tp: run.epoch})
             run.needed = step.commit_offset
+            faultpoint("aggregate.committed")
 
     def _drop(self, run: _Run) -> None:
         run.forget()
@@ -230,6 +234,7 @@ class AggregateDriver:
         # partitions that another one reads now.
         offsets = {run.tp: _offset_of(run, standing[run.tp]) for run in quiet}
         await self._consumer.commit_exact(offsets, {run.tp: run.epoch for run in quiet}, timeout_secs=2.0)
+        faultpoint("aggregate.vouched")
         for run in quiet:
             if self._runs.get(run.tp) is run and run.taken == run.done and run.inbox.empty():
                 run.told_ms = run.quiet_ms

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from streams.config import Config
 from streams.delivery import Delivery
+from streams.faultpoints import faultpoint
 from streams.messages import Message
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
@@ -115,7 +116,9 @@ class DecideDriver:
             with self._vitals.waiting("the checkpoint", restoring=True):
                 store = await self._open_store()
                 await store.claim()
+                faultpoint("decide.claimed")
                 restored = await self._restore(run, store)
+            faultpoint("decide.restored")
             begin = await self._consumer.rewind(run.begin.tp, restored.log.read_from)
             self._tell(restored.troubles)
             self.decide, run.epoch = restored.decide, begin.epoch
@@ -196,7 +199,11 @@ class DecideDriver:
 
     async def _send(self, messages: list[Message], appended_ms: int) -> None:
         """``appended_ms``: when the record that closed the last of the windows was appended to the log."""
+        if not messages:
+            return
+        faultpoint("decide.before-send")
         await self._delivery.send_until_durable(messages)
+        faultpoint("decide.sent")
         for message in messages:
             if message.topic == ALERTS:
                 kind = dict(message.headers)["ce_type"].decode()
@@ -209,6 +216,7 @@ class DecideDriver:
         state = restored.decide.snapshot()
         with self._vitals.waiting("the store of checkpoints"):
             await store.save(Checkpoint(position, self._log_id, state, restored.log.mark))
+        faultpoint("decide.saved")
         self.checkpoints += 1
         self._vitals.count("tidewatch_checkpoints_total")
         now = time.monotonic()
@@ -216,6 +224,7 @@ class DecideDriver:
         tp: TP = run.begin.tp
         try:
             await self._consumer.commit_exact({tp: position}, {tp: run.epoch})
+            faultpoint("decide.committed")
         except KafkaError as error:
             # The checkpoint is what counts; the group's offset only shows the lag.
             log.warning("the offset of the checkpoint is not committed yet", error=str(error))

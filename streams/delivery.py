@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.client import MAX_REQUEST_BYTES
+from streams.faultpoints import faultpoint
 from streams.messages import Message
 from streams.operate.vitals import Vitals
 
@@ -94,7 +95,10 @@ class Delivery:
         last = {message.topic: index for index, message in enumerate(messages)}
         closing = sorted(last.values())
         failed = await self._send_some(messages, [i for i in range(len(messages)) if i not in set(closing)])
-        return failed or await self._send_some(messages, closing)
+        if failed is not None:
+            return failed
+        faultpoint("delivery.before-last")
+        return await self._send_some(messages, closing)
 
     async def _send_some(
         self, messages: Sequence[Message], indices: list[int]

@@ -24,6 +24,7 @@ from sinks.batch import Batcher
 from streams.deadletters import dead_letter, encode_dead_letter
 from streams.diagnosis import BadRecord
 from streams.events import Stream
+from streams.faultpoints import faultpoint
 from streams.messages import Message, Record
 from streams.record import Recorder
 from streams.topics import CHANGES, DEADLETTERS, INTERACTIONS
@@ -90,9 +91,11 @@ class RecordStage:
             if batch.table in self._written:
                 continue
             try:
+                faultpoint("record.before-write")
                 await self._sink.write(batch)
             except Rejected as rejected:
                 self._letters += self._refused(batch, rejected)
+            faultpoint("record.written")
             self._written.add(batch.table)
             self.rows_by_table[batch.table] += batch.rows
         letters, self._letters = self._letters, []

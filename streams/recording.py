@@ -20,6 +20,7 @@ from sinks.registry import SINKS
 from streams.app import ChunkApp
 from streams.config import Config
 from streams.delivery import Delivery
+from streams.faultpoints import faultpoint
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
 from streams.pseudonyms import Pseudonyms, load_key
@@ -143,6 +144,7 @@ class RecordDriver:
             log.info("the store can be written to again")
             self.waiting = False
         await self._delivery.send_until_durable(letters)
+        faultpoint("record.durable")
         await self._commit()
 
     async def _commit(self) -> None:
@@ -156,6 +158,7 @@ class RecordDriver:
         offsets = {tp: run.next_offset for tp, run in done.items() if run.next_offset is not None}
         try:
             await self._consumer.commit_exact(offsets, {tp: run.epoch for tp, run in done.items()})
+            faultpoint("record.committed")
         except Superseded:
             return  # begun again elsewhere or here: rows that are written again are the same rows
         except KafkaError as error:

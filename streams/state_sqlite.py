@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from streams.faultpoints import faultpoint
 from streams.state import SLOTS, Checkpoint, Loaded, OwnerReplaced, StateError, StateTampered
 from streams.state import decode as open_seal
 from streams.state import encode as seal
@@ -172,7 +173,9 @@ class SqliteStateStore:
                 " ON CONFLICT DO UPDATE SET serial = excluded.serial, sealed = excluded.sealed",
                 (self._fleet, self._slot, self._serial + 1, sealed),
             )
+            faultpoint("sqlite.in-transaction")
             connection.execute("COMMIT")
+            faultpoint("sqlite.committed")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

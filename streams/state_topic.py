@@ -18,6 +18,7 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.structs import TopicPartition
 
 from streams.client import MAX_REQUEST_BYTES, client_settings
+from streams.faultpoints import faultpoint
 from streams.kafka_config import KafkaConfig
 from streams.state import (
     SLOTS,
@@ -144,6 +145,8 @@ class TopicStateStore:
         try:
             async with producer.transaction():
                 await self._produce(producer, records)
+                faultpoint("topic.in-transaction")
+            faultpoint("topic.committed")
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise OwnerReplaced(f"another process has taken fleet {self._fleet!r} over") from error
         except (KafkaError, OSError) as error:
