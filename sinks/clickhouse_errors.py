@@ -6,6 +6,8 @@ help (``src/sinks/clickhouse/service.rs``).
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from typing import Final, Literal
 
@@ -64,12 +66,16 @@ DATA_CODES: Final = frozenset(
     }
 )
 _HTTP_STATUS: Final = re.compile(r"HTTP (?:driver|status|code)[^0-9]{0,20}(\d{3})", re.IGNORECASE)
+_DISK_FULL: Final = os.strerror(errno.ENOSPC)
+"""As the engine quotes it, under one of several codes: which of its writes met the full disk decides."""
 _LATER_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def verdict(error: ClickHouseError) -> Verdict:
     """What to do about an error of an insert."""
     code = getattr(error, "code", None)
+    if _DISK_FULL in str(error):
+        return "later"
     if code in DATA_CODES:
         return "data"
     if code in LATER_CODES:

@@ -210,8 +210,11 @@ class LocalStack:
         assert self._broker is not None  # noqa: S101 - started before anything is marked
         running = RunningStack(os.getpid(), self._broker.bootstrap, self._broker.cluster_id, known)
         draft = self.config.state_dir / f"{UP_FILE}.new"
-        draft.write_bytes(orjson.dumps(running._asdict()))
-        draft.replace(self.config.state_dir / UP_FILE)
+        try:
+            draft.write_bytes(orjson.dumps(running._asdict()))
+            draft.replace(self.config.state_dir / UP_FILE)
+        except OSError as error:  # a full disk: the stack goes on, and other commands see the state of before
+            self._tell(f"{UP_FILE} cannot be written: {error.strerror}")
 
     async def _stop(self) -> None:
         """Workers first, then the broker; nothing is left."""

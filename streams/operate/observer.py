@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -96,7 +97,8 @@ class Observer:
             "lag": None if lags is None else sum(lags.values()),
             "port": worker.health.port,
         }
-        write_status(worker.config.state_dir, worker.role, status | worker.status())
+        with contextlib.suppress(OSError):  # a full disk: only the views on this host miss it
+            write_status(worker.config.state_dir, worker.role, status | worker.status())
 
     def _sample(self, ready: bool, lags: Mapping[TP, int] | None) -> Sample:
         worker = self._worker
