@@ -11,9 +11,11 @@ All calls run on one thread of their own, so a slow store never holds the event 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,8 +25,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from sinks.base import Batch, Rejected, RetryLater, SinkClosed
 from sinks.clickhouse_config import ClickHouseConfig
 from sinks.clickhouse_errors import verdict
+from sinks.clickhouse_refusal import refusal
 from sinks.clickhouse_schema import create_missing
 from sinks.columnar import encode, stream_bytes
+from sinks.credentials import CredentialError
 from sinks.embedded import Ownership
 from sinks.tables import TABLES
 
@@ -38,6 +42,7 @@ INSERT_SETTINGS: Final[dict[str, str | int]] = {
     "input_format_null_as_default": 1,
     "max_partitions_per_insert_block": 0,  # a back-fill of years is one batch; the default refuses 100 months
 }
+DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 PURPOSE: Final = "tidewatch worker record"
 
 
@@ -64,6 +69,7 @@ class ClickHouseSink:
 
         Raises:
             RetryLater: the store cannot be reached now.
+            CredentialError: the server, or we, refuse the connection; or a file of the settings is unusable.
             StoreInUse: another process owns the embedded store.
             SchemaMismatch: the tables there are not those of this program.
         """
@@ -111,21 +117,17 @@ class ClickHouseSink:
             self._ownership = None
 
     def _ping(self) -> None:
-        try:
+        with self._errors_that_pass():
             self._connected().command("SELECT 1")
-        except ClickHouseError as error:
-            raise self._retry_later(error) from error
 
     def _write(self, batch: Batch) -> None:
         encoded = encode(TABLES[batch.table], batch)
         refused = dict(encoded.refused)
         if len(encoded.indices):
-            try:
+            with self._errors_that_pass():
                 client = self._connected()
                 for position, reason in self._insert(client, batch, encoded.table, 0):
                     refused[encoded.indices[position]] = reason
-            except ClickHouseError as error:
-                raise self._retry_later(error) from error
         if refused:
             indices = sorted(refused)
             raise Rejected(indices, refused[indices[0]])
@@ -176,12 +178,24 @@ class ClickHouseSink:
         finally:
             spool.unlink()
 
-    def _retry_later(self, error: ClickHouseError) -> ClickHouseError | RetryLater:
-        """``RetryLater`` for what passes; the error itself for what is a defect."""
-        if verdict(error) == "defect":
-            return error
-        reason = f"{self._config.address}: {error}"
-        return RetryLater(self._config.retry_after_secs, reason)
+    @contextmanager
+    def _errors_that_pass(self) -> Iterator[None]:
+        """``RetryLater`` for what passes, ``CredentialError`` for a refusal; the error itself for a defect."""
+        try:
+            yield
+        except ClickHouseError as error:
+            if (why := refusal(self._config, error)) is not None:
+                raise CredentialError(why) from error
+            if verdict(error) == "defect":
+                raise
+            raise self._retry_later(str(error)) from error
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise self._retry_later(f"{error.strerror}: free some on the file system of state_dir") from error
+
+    def _retry_later(self, reason: str) -> RetryLater:
+        return RetryLater(self._config.retry_after_secs, f"{self._config.address}: {reason}")
 
 
 def _literal(value: object) -> str:

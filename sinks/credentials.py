@@ -17,7 +17,7 @@ MAX_SECRET_BYTES = 64 * 1024
 
 
 class CredentialError(Exception):
-    """A file or variable that a connection needs cannot be used; says which and why, never what is in it."""
+    """What a connection shows or is shown cannot be used; says which setting and why, never a secret."""
 
 
 def read_secret(setting: str, path: Path | None, variable: str) -> SecretStr | None:

@@ -12,7 +12,16 @@ import time
 from typing import Any, Final
 
 from aiokafka.conn import AIOKafkaConnection, create_conn
-from aiokafka.errors import KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    IllegalSaslStateError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
 from sinks.credentials import CredentialError
@@ -25,6 +34,21 @@ _PAUSE_AFTER_CUT_SECS: Final = 0.25
 _EXPIRED: Final = 10
 _WRONG_NAME: Final = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
+_REFUSALS: Final = (
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+    IllegalSaslStateError,
+    CredentialError,
+)
+
+DENIED: Final = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+"""A right is missing; each says which topic, group or transactional id, except for the cluster."""
 
 
 class BrokerUnreachable(Exception):
@@ -79,7 +103,10 @@ async def _connect(host: str, port: int, settings: dict[str, Any]) -> None:
                 request_timeout_ms=int(CONNECT_SECS * 1000),
                 **settings,
             )
-            await connection.send(MetadataRequest([]))
+            answer = await connection.send(MetadataRequest([]))
+            if not answer.brokers and settings.get("sasl_mechanism") == "OAUTHBEARER":
+                # What was read is the broker's "invalid token", which aiokafka does not wait for.
+                raise SaslAuthenticationFailed("the broker does not accept it; see the broker's log for why")
     finally:
         if connection is not None:
             connection.close()
@@ -88,7 +115,7 @@ async def _connect(host: str, port: int, settings: dict[str, Any]) -> None:
 def _stays(error: BaseException) -> bool:
     causes = _causes(error)
     return any(
-        isinstance(cause, (SaslAuthenticationFailed, UnsupportedSaslMechanismError, CredentialError))
+        isinstance(cause, _REFUSALS)
         or (
             isinstance(cause, ssl.SSLError)
             and not isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
@@ -125,6 +152,14 @@ def _meaning(kafka: KafkaConfig, error: BaseException) -> str | None:
                 )
             case SaslAuthenticationFailed():
                 return _refused_user(kafka, cause)
+            case IllegalSaslStateError():
+                return (
+                    "this port of the broker has no SASL; use another, or set kafka.security_protocol to SSL"
+                )
+            case ConnectionResetError() if (
+                kafka.encrypted and cause is error
+            ):  # before there was a connection
+                return _not_tls(kafka)
             case asyncio.IncompleteReadError() | ConnectionResetError():
                 return _cut_off(kafka)
     return None
@@ -166,8 +201,6 @@ def _not_tls(kafka: KafkaConfig) -> str:
 
 
 def _cut_off(kafka: KafkaConfig) -> str:
-    if kafka.sasl_mechanism == "OAUTHBEARER" and kafka.authenticated:
-        return "the broker closes the connection: it may not accept the OAuth token; see the broker's log for why"
     if not kafka.encrypted:
         expected = "SASL_SSL or SSL"
     elif not kafka.authenticated:
@@ -182,7 +215,7 @@ def _cut_off(kafka: KafkaConfig) -> str:
 
 def _refused_user(kafka: KafkaConfig, error: KafkaError) -> str:
     if kafka.sasl_mechanism == "OAUTHBEARER":
-        return f"no valid OAuth token: {_text(error)}"
+        return f"the OAuth token is refused: {_text(error)}"
     given = "kafka.sasl_password_file" if kafka.sasl_password_file else PASSWORD_VARIABLE
     return (
         f"the broker refuses user {kafka.sasl_username!r} or its password ({kafka.sasl_mechanism}); "

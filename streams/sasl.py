@@ -14,6 +14,7 @@ import ssl
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 import aiohttp
 from aiokafka.abc import AbstractTokenProvider
@@ -132,12 +133,13 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         form = {"grant_type": "client_credentials"}
         if self._kafka.oauth_scope is not None:
             form["scope"] = self._kafka.oauth_scope
-        login = aiohttp.BasicAuth(self._kafka.sasl_username or "", _password(self._kafka), "utf-8")
+        login = f"{quote_plus(self._kafka.sasl_username or '')}:{quote_plus(_password(self._kafka))}"
+        headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TOKEN_TIMEOUT_SECS)) as session,
                 session.post(
-                    self._url, data=form, auth=login, ssl=self._context, allow_redirects=False
+                    self._url, data=form, headers=headers, ssl=self._context, allow_redirects=False
                 ) as answer,
             ):
                 if answer.status != 200:

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from sinks.credentials import CredentialError
 from streams import client
 from streams.app import ChunkApp, new_app
 from streams.config import Config
@@ -25,6 +26,7 @@ from streams.operate.metrics import Value
 from streams.operate.observer import Observer
 from streams.operate.status import status_path
 from streams.operate.vitals import Vitals
+from streams.reaching import DENIED
 from streams.transport import TP, Begin
 from streams.watchdog import LoopGuard, end_within
 
@@ -177,7 +179,8 @@ class Worker:
             await admin.close()
         if missing := [name for name in self.topics if name not in present]:
             raise MissingTopics(
-                f"no topic {', '.join(missing)} at {self.config.kafka.bootstrap}; run: tidewatch topics create"
+                f"no topic {', '.join(missing)} at {self.config.kafka.bootstrap} that we may see; "
+                "run: tidewatch topics create, or grant the rights of docs/security.md"
             )
 
     async def _end(self, starting: asyncio.Task[None]) -> int:
@@ -226,8 +229,14 @@ def run_worker(worker_type: type[Worker], config: Config) -> int:
     async def work() -> int:
         try:
             return await worker_type(config).run()
-        except (client.BrokerUnreachable, MissingTopics, CannotListen) as error:
+        except (client.BrokerUnreachable, MissingTopics, CannotListen, CredentialError) as error:
             sys.stderr.write(f"tidewatch worker: {error}\n")
+            return 1
+        except DENIED as error:
+            sys.stderr.write(
+                f"tidewatch worker: the broker denies what {worker_type.role} needs ({error}); "
+                "grant the rights of docs/security.md\n"
+            )
             return 1
 
     return asyncio.run(work())

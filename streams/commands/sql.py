@@ -63,6 +63,8 @@ def _run(config: Config, query: str) -> bytes:
     """The answer as JSONCompact, or exit with 1 and what went wrong."""
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
+    from sinks.clickhouse_refusal import refusal
+    from sinks.credentials import CredentialError
     from sinks.embedded import StoreInUse
     from sinks.reader import QueryRefused, StoreReader
     from streams.queryserver import QueryFailed, ask
@@ -92,8 +94,10 @@ def _run(config: Config, query: str) -> bytes:
         _fail(str(error))
     except TimeoutError:
         _fail("the worker did not answer in time; make the query smaller, or see the worker's log")
+    except CredentialError as error:
+        _fail(str(error))
     except ClickHouseError as error:
-        _fail(f"{store.address}: {error}")
+        _fail(refusal(store, error) or f"{store.address}: {error}")
 
 
 def _fail(message: str) -> NoReturn:
