@@ -17,16 +17,18 @@ from aiokafka.errors import KafkaError
 from streams.config import Config
 from streams.delivery import Delivery
 from streams.faultpoints import faultpoint
+from streams.logs import Seldom
 from streams.messages import Message
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
 from streams.restoring import Restored, Trouble, restore
 from streams.stages import Decide
-from streams.state import Checkpoint, StateStore
+from streams.state import Checkpoint, StateStore, StateUnavailable
 from streams.topics import ALERTS
 from streams.transport import TP, Begin, Chunk, ChunkConsumer, Superseded
 
 INBOX_CHUNKS = 2
+CLAIM_SECS = 2.0
 SLICE_SECS = 0.05
 """How long records are worked on before other tasks (heartbeats, deliveries) have a turn."""
 
@@ -73,6 +75,7 @@ class DecideDriver:
         self._vitals = vitals
         self._checkpoint_secs: tuple[float, float, int] | None = None
         """When the last one was saved (monotonic), how long that took, its bytes."""
+        self._told = Seldom()
         self._run: _Run | None = None
         self.decide: Decide | None = None
         self.records = 0
@@ -115,9 +118,7 @@ class DecideDriver:
         try:
             with self._vitals.waiting("the checkpoint", restoring=True):
                 store = await self._open_store()
-                await store.claim()
-                faultpoint("decide.claimed")
-                restored = await self._restore(run, store)
+                restored = await self._claim(run, store)
             faultpoint("decide.restored")
             begin = await self._consumer.rewind(run.begin.tp, restored.log.read_from)
             self._tell(restored.troubles)
@@ -131,6 +132,21 @@ class DecideDriver:
         finally:
             if store is not None:
                 await asyncio.shield(store.close())
+
+    async def _claim(self, run: _Run, store: StateStore) -> Restored:
+        """Own the store, and what it holds; waits while it cannot be used."""
+        while True:
+            try:
+                await store.claim()
+                faultpoint("decide.claimed")
+                restored = await self._restore(run, store)
+            except StateUnavailable as error:
+                if self._told():
+                    log.error("the checkpoint cannot be loaded; waiting", error=str(error))
+                await asyncio.sleep(CLAIM_SECS)
+            else:
+                self._told.over()
+                return restored
 
     async def _restore(self, run: _Run, store: StateStore) -> Restored:
         tp: TP = run.begin.tp
@@ -171,8 +187,7 @@ class DecideDriver:
                         return
                 await self._take(chunk, restored)
             if stopping or time.monotonic() >= due:
-                if decide.next_offset != saved:
-                    await self._checkpoint(run, restored, store)
+                if decide.next_offset != saved and await self._checkpoint(run, restored, store):
                     saved = decide.next_offset
                 due = time.monotonic() + interval
 
@@ -210,12 +225,20 @@ class DecideDriver:
                 self._vitals.count("tidewatch_alerts_total", kind)
                 self._vitals.alert_delays.add(max(0.0, time.time() - appended_ms / 1000))
 
-    async def _checkpoint(self, run: _Run, restored: Restored, store: StateStore) -> None:
+    async def _checkpoint(self, run: _Run, restored: Restored, store: StateStore) -> bool:
+        """Whether it is saved. If not, we go on: a full disk must not hold up alerts, and the log has the rest."""
         position = restored.decide.next_offset
         started = time.monotonic()
         state = restored.decide.snapshot()
-        with self._vitals.waiting("the store of checkpoints"):
-            await store.save(Checkpoint(position, self._log_id, state, restored.log.mark))
+        try:
+            with self._vitals.waiting("the store of checkpoints"):
+                await store.save(Checkpoint(position, self._log_id, state, restored.log.mark))
+        except StateUnavailable as error:
+            if self._told():
+                log.error("the checkpoint cannot be saved; going on without", error=str(error))
+            return False
+        if self._told.over():
+            log.info("the checkpoint can be saved again")
         faultpoint("decide.saved")
         self.checkpoints += 1
         self._vitals.count("tidewatch_checkpoints_total")
@@ -228,6 +251,7 @@ class DecideDriver:
         except KafkaError as error:
             # The checkpoint is what counts; the group's offset only shows the lag.
             log.warning("the offset of the checkpoint is not committed yet", error=str(error))
+        return True
 
     def measure(self) -> Iterator[Value]:
         """For metrics."""

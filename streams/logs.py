@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import sys
+import time
 from typing import TextIO, cast
 
 import structlog
@@ -34,6 +35,26 @@ def configure_logging(level: int = logging.INFO) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lenient(sys.stderr))),
     )
+
+
+class Seldom:
+    """Whether to say again what goes on: at once, then once in ``every_secs``."""
+
+    def __init__(self, every_secs: float = 60.0) -> None:
+        self._every_secs = every_secs
+        self._said_secs: float | None = None
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._said_secs is not None and now - self._said_secs < self._every_secs:
+            return False
+        self._said_secs = now
+        return True
+
+    def over(self) -> bool:
+        """It is over; whether it was said."""
+        said, self._said_secs = self._said_secs is not None, None
+        return said
 
 
 class _Lenient(io.TextIOBase):

@@ -21,6 +21,7 @@ from streams.app import ChunkApp
 from streams.config import Config
 from streams.delivery import Delivery
 from streams.faultpoints import faultpoint
+from streams.logs import Seldom
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
 from streams.pseudonyms import Pseudonyms, load_key
@@ -65,6 +66,7 @@ class RecordDriver:
         self._inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(INBOX_CHUNKS)
         self.waiting = False
         """ClickHouse is away."""
+        self._told = Seldom()
         self.records = 0
 
     def begin(self, begins: Iterable[Begin]) -> None:
@@ -135,14 +137,14 @@ class RecordDriver:
                 break
             except RetryLater as later:
                 self._vitals.count("tidewatch_sink_retries_total")
-                if not self.waiting:
-                    log.warning("the store cannot be written to; waiting", reason=str(later))
                 self.waiting = True
+                if self._told():
+                    log.error("the store cannot be written to; waiting", reason=str(later))
                 with self._vitals.waiting("the store's next try"):
                     await asyncio.sleep(later.after_secs)
-        if self.waiting:
+        if self._told.over():
             log.info("the store can be written to again")
-            self.waiting = False
+        self.waiting = False
         await self._delivery.send_until_durable(letters)
         faultpoint("record.durable")
         await self._commit()

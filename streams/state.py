@@ -41,6 +41,10 @@ class StateNewer(StateError):
     """Sealed by us and written by a newer program: to be left as it is."""
 
 
+class StateUnavailable(StateError):
+    """The store cannot be read or written at present, because of a full disk for one; later it may."""
+
+
 class OwnerReplaced(StateError):
     """Another process has taken the fleet over; this one must not write any more."""
 
@@ -85,7 +89,7 @@ class StateStore(Protocol):
 
         Raises:
             OwnerReplaced: another process has claimed the fleet.
-            StateError: the store cannot be written to at present.
+            StateUnavailable: nothing is saved; what was saved before is still there.
         """
 
     async def close(self) -> None: ...

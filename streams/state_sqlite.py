@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from streams.faultpoints import faultpoint
-from streams.state import SLOTS, Checkpoint, Loaded, OwnerReplaced, StateError, StateTampered
+from streams.state import (
+    SLOTS,
+    Checkpoint,
+    Loaded,
+    OwnerReplaced,
+    StateError,
+    StateTampered,
+    StateUnavailable,
+)
 from streams.state import decode as open_seal
 from streams.state import encode as seal
 
@@ -32,6 +40,12 @@ _FROM_1: Final = (
     "INSERT INTO checkpoints SELECT fleet, 0, 1, sealed FROM checkpoints_1",
     "DROP TABLE checkpoints_1",
 )
+
+
+_PASSES: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+)
+"""Result codes of a store that cannot be used at present."""
 
 
 class _Damaged(Exception):
@@ -74,9 +88,10 @@ class SqliteStateStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except sqlite3.Error as error:
-            raise StateError(f"{self._path}: {error}") from error
+            kind = StateUnavailable if _code_of(error) in _PASSES else StateError
+            raise kind(f"{self._path}: {error}") from error
         except OSError as error:
-            raise StateError(f"{self._path}: {error.strerror}") from error
+            raise StateUnavailable(f"{self._path}: {error.strerror}") from error
 
     def _claim(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,4 +210,9 @@ def _columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     """Whether the file is at fault, not the disk, its rights or another process."""
-    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return _code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _code_of(error: sqlite3.Error) -> int:
+    """The primary result code."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
