@@ -93,7 +93,7 @@ class KafkaConfig(BaseModel):
     def _is_host_and_port(cls, bootstrap: str) -> str:
         for part in bootstrap.split(","):
             host, _, port = part.strip().rpartition(":")
-            if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536) or "@" in host:
+            if not host or not (port.isascii() and port.isdigit() and int(port) < 65_536) or "@" in host:
                 raise ValueError(
                     "a broker that is not host:port; write host:port, with commas between several"
                 )
