@@ -1,8 +1,8 @@
-"""Several outcomes as one."""
+"""Outcomes in words and sums."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.recovery.experiment import Outcome
 
@@ -21,3 +21,8 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
         notes="; ".join(found.notes for found in outcomes if found.notes),
         failures=tuple(failure for found in outcomes for failure in found.failures),
     )
+
+
+def counts(faults: Mapping[str, int]) -> str:
+    """How often what was done, for the notes."""
+    return ", ".join(f"{kind} {count}" for kind, count in faults.items())

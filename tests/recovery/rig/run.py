@@ -59,7 +59,12 @@ def traffic(minutes: int = 24, per_sec: float = 25.0) -> list[Event]:
 
 def end_ms(events: Sequence[Event]) -> int:
     """The end of the last window that has input."""
-    return max(event.at_ms for event in events) // 10_000 * 10_000 + 10_000
+    return window_end_ms(max(event.at_ms for event in events))
+
+
+def window_end_ms(at_ms: int) -> int:
+    """The end of the window (of the default length) that a time falls into."""
+    return at_ms // 10_000 * 10_000 + 10_000
 
 
 class Run:
@@ -165,18 +170,30 @@ class Run:
         return log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
 
 
-def offline(events: Sequence[Event]) -> Results:
-    """What the stages say without a broker, a fault or a clock: the truth that runs are held against."""
+def offline(
+    events: Iterable[Event],
+    *,
+    until_ms: int | None = None,
+    now_ms: int = START_MS + 86_400_000,
+    **sections: Any,
+) -> Results:
+    """What the stages say without a broker, a fault or a clock: the truth that runs are held against.
+
+    ``until_ms`` is the end of the last window that counts; without it, of the last one that has input.
+    """
     from streams.messages import Message
     from streams.replay import Replay
 
-    messages: list[Message] = []
-    replay = Replay(Config.model_validate(SECTIONS), messages.append, now_ms=START_MS + 86_400_000)
-    for event in events:
-        replay.feed(event.stream, event.value)
-    replay.finish()
     by_topic: dict[str, list[bytes]] = {topic: [] for topic in RESULTS}
-    for message in messages:
+
+    def keep(message: Message) -> None:
         if message.topic in by_topic:
             by_topic[message.topic].append(message.value)
-    return results(by_topic, end_ms(events))
+
+    replay = Replay(Config.model_validate(SECTIONS | sections), keep, now_ms=now_ms)
+    last_ms = 0
+    for event in events:
+        replay.feed(event.stream, event.value)
+        last_ms = max(last_ms, event.at_ms)
+    replay.finish()
+    return results(by_topic, until_ms or window_end_ms(last_ms))

@@ -1,0 +1,168 @@
+"""Hours of work with faults every few minutes: results stay exact, and the worker stays as large as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import cycle
+from statistics import linear_regression, median
+from typing import Final, NamedTuple
+
+from streams.topics import INTERACTIONS
+from tests.recovery.experiment import Experiment, Outcome, Scale
+from tests.recovery.rig.brokers import kafka, port_of
+from tests.recovery.rig.kafka_proxy import KafkaProxy
+from tests.recovery.rig.measure import Usage
+from tests.recovery.rig.offsets import Offsets
+from tests.recovery.rig.outcomes import counts
+from tests.recovery.rig.run import Run, end_ms, offline
+from tests.recovery.rig.stream import Feeder, LongTraffic
+from tests.recovery.rig.verdict import compare
+from tests.support.brokers import log_size
+from tests.support.processes import Child, eventually
+
+HOURS_VARIABLE: Final = "TIDEWATCH_SOAK_HOURS"
+"""Environment variable: how long the full version runs."""
+PARTITIONS: Final = 4
+WARM_UP_SHARE: Final = 0.4
+"""Of the run: until every cache and baseline has its size, and each worker has had DECIDE."""
+MAX_GROWTH_RATIO: Final = 1.10
+MAX_MORE_FILES: Final = 16
+"""A restarted neighbour and a rebalance open connections for a moment."""
+DOWN_SECS: Final = 5.0
+
+
+class _Length(NamedTuple):
+    event_secs: int
+    events_per_sec: float
+    """In event time."""
+    sent_per_sec: float
+    every_secs: float
+    """Between faults."""
+    idle_secs: int
+
+
+SHORT: Final = _Length(600, 12.0, sent_per_sec=800.0, every_secs=2.5, idle_secs=3)
+
+
+def _full() -> _Length:
+    secs = round(float(os.environ.get(HOURS_VARIABLE, "0.25")) * 3600)
+    return _Length(secs, 3000.0, sent_per_sec=3200.0, every_secs=100.0, idle_secs=10)
+
+
+class _Workers:
+    """One worker that is left alone and measured, one that is killed now and then, both behind a proxy."""
+
+    def __init__(self, run: Run, stack: ExitStack, proxy: KafkaProxy) -> None:
+        self._run = run
+        self._stack = stack
+        self._proxy = proxy
+        self.steady = self._start()
+        self._other = self._start()
+        self._kinds = cycle(("cut", "kill", "outage"))
+        self.faults: dict[str, int] = {}
+
+    def _start(self) -> Child:
+        return self._run.worker(self._stack, through=self._proxy.address)
+
+    def fault(self) -> None:
+        kind = next(self._kinds)
+        self.faults[kind] = self.faults.get(kind, 0) + 1
+        if kind == "cut":
+            self._proxy.cut()
+        elif kind == "kill":
+            self._other.kill()
+            self._other = self._start()
+        else:
+            self._proxy.refuse()
+            time.sleep(DOWN_SECS)
+            self._proxy.restore()
+
+
+def soak(scale: Scale) -> Outcome:
+    length = SHORT if scale.short else _full()
+    events = LongTraffic(length.event_secs, length.events_per_sec)
+    with ExitStack() as stack:
+        broker = stack.enter_context(kafka(scale.folder / "kafka"))
+        proxy = stack.enter_context(KafkaProxy(port_of(broker)))
+        run = Run(
+            broker,
+            scale.folder / "run",
+            PARTITIONS,
+            checkpoint={"interval_secs": 2.0, "store": "topic"},
+            windows={"idle_secs": length.idle_secs},
+        )
+        workers = _Workers(run, stack, proxy)
+        usage = stack.enter_context(Usage(lambda: [workers.steady.pid], every_secs=1.0))
+        offsets = stack.enter_context(Offsets(run.config, INTERACTIONS, PARTITIONS))
+        feeder = stack.enter_context(Feeder(run.config, events, length.sent_per_sec))
+        due = time.monotonic() + length.every_secs
+        while feeder.running:
+            feeder.wait(max(0.0, due - time.monotonic()))
+            if feeder.running:
+                workers.fault()
+                due += length.every_secs
+        feeder.wait()
+        fed_secs = time.monotonic() - feeder.began
+        run.await_end(events.end)
+        eventually(lambda: offsets.lag[-1][1] == 0, what="all that was sent is committed")
+        alive = workers.steady.running
+        sent = asyncio.run(log_size(run.config, INTERACTIONS))
+        found = run.results(events.end)
+    verdict = compare(found, offline(events, until_ms=end_ms(events.end)))
+    memory = _Trend.of([(at, mb) for at, _, mb in usage.rss_mb])
+    files = _Trend.of([(at, float(count)) for at, _, count in usage.open_files])
+    failures = list(verdict.examples)
+    if not alive:
+        failures.append("the worker that was left alone ended")
+    if not scale.short and memory.late > MAX_GROWTH_RATIO * memory.early:
+        failures.append(f"memory grew from {memory.early:.0f} to {memory.late:.0f} MB after the warm-up")
+    if not scale.short and files.late > files.early + MAX_MORE_FILES:
+        failures.append(f"open files grew from {files.early:.0f} to {files.late:.0f} after the warm-up")
+    return Outcome(
+        runs=1,
+        faults=sum(workers.faults.values()),
+        lost=verdict.lost,
+        doubled=verdict.doubled,
+        worst_stall_secs=offsets.worst_secs,
+        worst_rss_mb=usage.worst_rss_mb,
+        notes=(
+            f"{fed_secs / 60:.1f} min at {sent / fed_secs:.0f} interactions/s; {counts(workers.faults)}; after the "
+            f"warm-up {memory}, {files.early:.0f} to {files.late:.0f} files; "
+            f"at most {max(lag for _, lag in offsets.lag)} records behind, 0 at the end"
+        ),
+        failures=tuple(failures),
+    )
+
+
+class _Trend(NamedTuple):
+    """How something went after the warm-up: medians of the first and the last quarter, and the slope."""
+
+    early: float
+    late: float
+    per_hour: float
+
+    @classmethod
+    def of(cls, samples: Sequence[tuple[float, float]]) -> _Trend:
+        warm = samples[int(len(samples) * WARM_UP_SHARE) :]
+        quarter = max(1, len(warm) // 4)
+        values = [value for _, value in warm]
+        slope = linear_regression([at for at, _ in warm], values).slope
+        return cls(median(values[:quarter]), median(values[-quarter:]), slope * 3600)
+
+    def __str__(self) -> str:
+        return f"{self.early:.0f} to {self.late:.0f} MB ({self.per_hour:+.0f} MB/h)"
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="soak",
+        what="15 min of steady traffic (hours on demand); every 100 s a cut, a kill or an outage of 5 s",
+        goal="equal results; memory and open files flat after the warm-up; the lag returns to 0",
+        needs=("kafka",),
+        run=soak,
+    ),
+)
