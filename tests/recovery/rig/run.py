@@ -124,7 +124,7 @@ class Run:
     def committed(self, role: str = "detect") -> dict[tuple[str, int], int]:
         """The group's offsets of the input topics; what was never committed is left out."""
         group = group_name(self.config, role)
-        found = {}
+        found: dict[tuple[str, int], int] = {}
         for topic in INPUTS:
             offsets = asyncio.run(
                 committed(self.config, group, topic, partitions_of(TOPICS[topic], self.config))
