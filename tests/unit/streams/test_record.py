@@ -353,5 +353,5 @@ def test_the_first_start_makes_a_key_that_stays(tmp_path: Path, monkeypatch: pyt
     (file,) = (tmp_path / "state").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     monkeypatch.setenv(KEY_VARIABLE, "short")
-    with pytest.raises(PseudonymKeyError, match=f"{KEY_VARIABLE}: got 5 characters"):
+    with pytest.raises(PseudonymKeyError, match=f"{KEY_VARIABLE}: got 5 bytes"):
         load_key(tmp_path / "state")
