@@ -16,7 +16,7 @@ from streams.contents import ChangeContent, Content, SketchContent
 from streams.deadletters import capped_letter, dead_letter, encode_dead_letter
 from streams.decode import BadRecord, decode_chunk
 from streams.events import Feedback, Stream
-from streams.messages import Message, Record
+from streams.messages import Message, Record, append_times_ms
 from streams.partials import LogRecord, Watermark, encode_log_record
 from streams.segments import Segmenter
 from streams.signals import LAYOUT
@@ -24,9 +24,7 @@ from streams.topics import DEADLETTERS, PARTIALS, TOPIC_OF_STREAM
 from streams.windows import Windows
 
 STREAM_OF_TOPIC: Final[dict[str, Stream]] = {topic: stream for stream, topic in TOPIC_OF_STREAM.items()}
-_LOG_APPEND_TIME: Final = 1
 _OCCURRED_AT: Final = attrgetter("occurred_at")
-_TIMESTAMP: Final = attrgetter("timestamp")
 
 
 class AggregateStep(NamedTuple):
@@ -100,14 +98,17 @@ class Aggregate:
         return AggregateStep([self._watermark()], None)
 
     def add(self, records: Sequence[Record], now_ms: int) -> AggregateStep:
-        """A chunk of records with ascending offsets; ``now_ms`` is the driver's clock, to refuse the future."""
+        """A chunk of records with ascending offsets; ``now_ms`` is the driver's clock.
+
+        The future is refused by the broker's clock where it stamps the records, else by the driver's.
+        """
         if not records:
             return AggregateStep([], None)
         messages = []
         if self._idle:
             self._idle, self._quiet_ms = False, 0
             messages.append(self._watermark())
-        chunk = decode_chunk(self._stream, records, now_ms)
+        chunk = decode_chunk(self._stream, records, now_ms, append_times_ms(records))
         messages += self._dead_letters(records, chunk.bad)
         self._unknown_fields += chunk.unknown.total
         self._empty += len(chunk.empty)
@@ -143,8 +144,8 @@ class Aggregate:
     def _join(self, records: Sequence[Record], events: Sequence[Any]) -> None:
         count = len(events)
         event_ms = np.fromiter(map(_OCCURRED_AT, events), np.int64, count)
-        if records[0].timestamp_type == _LOG_APPEND_TIME:
-            appended_ms = np.fromiter(map(_TIMESTAMP, records), np.int64, count)
+        appended_ms = append_times_ms(records)
+        if appended_ms is not None:
             np.minimum(event_ms, appended_ms, out=event_ms)
         ids = list(map(_IDENTITY[self._stream], events))
         counts = self._windows.add(events, ids, event_ms, lambda at: records[at].offset)

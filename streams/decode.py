@@ -139,14 +139,18 @@ class _Carrier(NamedTuple):
     value: bytes | None
 
 
-def decode_chunk(stream: Stream, records: Sequence[HasValue], now_ms: int) -> Chunk[Any]:
+def decode_chunk(
+    stream: Stream, records: Sequence[HasValue], now_ms: int, appended_ms: Sequence[int] | None = None
+) -> Chunk[Any]:
     """Decode a chunk: the same results as one by one, at the speed of the typed decoder.
 
-    ``stream`` names the kind of record. ``now_ms`` is the wall clock at which the chunk was taken over (or
-    the time of the run), against which times in the future are judged.
+    ``stream`` names the kind of record. Times in the future are judged against ``appended_ms``, the broker's time
+    of each record, so that a record is refused or accepted for good, whenever it is read; without it against
+    ``now_ms``, the wall clock at which the chunk was taken over (or the time of the run).
     """
     decode = _FAST[stream].decode
-    horizon_ms = now_ms + MAX_CLOCK_AHEAD_MS
+    clock_ms = [now_ms] * len(records) if appended_ms is None else appended_ms
+    horizon_ms = min(clock_ms, default=now_ms) + MAX_CLOCK_AHEAD_MS
     incomplete = _missing if stream != "interaction" else None
     events: list[Any] = []
     bad: list[tuple[int, BadRecord]] = []
@@ -170,13 +174,13 @@ def decode_chunk(stream: Stream, records: Sequence[HasValue], now_ms: int) -> Ch
                     else incomplete(event)
                 )
             ):
-                event = _slow(stream, value, now_ms, unknown)  # type: ignore[arg-type]
+                event = _slow(stream, value, clock_ms[index], unknown)  # type: ignore[arg-type]
         except Exception:  # whatever the decoder raises for these bytes, the slow path names it
             if not value:
                 empty.append(index)
                 continue
             try:
-                event = _slow(stream, value, now_ms, unknown)
+                event = _slow(stream, value, clock_ms[index], unknown)
             except BadRecord as refused:
                 # Kept for longer than this loop: let go of the frames and of the bytes that they hold.
                 refused.__context__ = None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
+
+_LOG_APPEND_TIME: Final = 1
+_TIMESTAMP: Final = attrgetter("timestamp")
 
 
 class Record(Protocol):
@@ -49,3 +54,10 @@ class Message(NamedTuple):
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def append_times_ms(records: Sequence[Record]) -> list[int] | None:
+    """When the broker appended each of them; None where producers stamp records."""
+    if not records or records[0].timestamp_type != _LOG_APPEND_TIME:
+        return None
+    return list(map(_TIMESTAMP, records))

@@ -21,7 +21,7 @@ from sinks.base import Batch
 from streams.deadletters import decode_dead_letter
 from streams.decode import decode_chunk
 from streams.events import Change, Interaction, cost_usd, epoch_ms, is_error
-from streams.messages import Record
+from streams.messages import Record, append_times_ms
 from streams.pseudonyms import Pseudonyms
 from streams.redact import redact_text
 from streams.topics import (
@@ -109,7 +109,7 @@ class Recorder:
         return Batch.of_rows(table.name, table.column_names, rows)
 
     def _interactions(self, records: list[Record], now_ms: int) -> Batch:
-        chunk = decode_chunk("interaction", records, now_ms)
+        chunk = decode_chunk("interaction", records, now_ms, append_times_ms(records))
         self.skipped[INTERACTIONS] += len(chunk.bad)
         events: list[Interaction] = chunk.events
         columns: dict[str, Sequence[Any]] = {name: list(map(_GET[name], events)) for name in _COPIED}
@@ -143,7 +143,7 @@ class Recorder:
         }
 
     def _changes(self, records: list[Record], now_ms: int) -> Batch:
-        chunk = decode_chunk("change", records, now_ms)
+        chunk = decode_chunk("change", records, now_ms, append_times_ms(records))
         self.skipped[CHANGES] += len(chunk.bad)
         rows = [_change_row(e, records[i]) for e, i in zip(chunk.events, chunk.indices, strict=True)]
         return Batch.of_rows(tables.CHANGES.name, tables.CHANGES.column_names, rows)

@@ -81,3 +81,13 @@ def test_feedback_is_never_late() -> None:
     late = [record.late for record in sealed if isinstance(record, Watermark)]
     assert len(partials) == 2
     assert set(late) == {0}
+
+
+def test_a_record_from_the_future_is_refused_for_good_whenever_it_is_read() -> None:
+    ahead = orjson.dumps({"event_id": "f", "occurred_at": NOW_MS + 3_600_000, "model_requested": "m"})
+    stamped = [LocalRecord("llm.interactions", 3, 0, ahead, None, NOW_MS, 1)]
+    for read_at_ms in (NOW_MS, NOW_MS + 3 * 3_600_000):
+        (letter,) = letters(aggregate().add(stamped, read_at_ms).messages)
+        assert letter["reason"] == "time_in_future"
+    behind = [LocalRecord("llm.interactions", 3, 0, ahead, None, NOW_MS + 3_500_000, 1)]
+    assert not letters(aggregate().add(behind, NOW_MS).messages), "our own clock may be the slow one"
