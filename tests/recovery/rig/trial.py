@@ -1,0 +1,131 @@
+"""One disturbed run: traffic in the background, workers that are started again when they end, a verdict."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.recovery.experiment import Outcome
+from tests.recovery.rig.measure import Usage
+from tests.recovery.rig.run import Event, Run, offline, traffic
+from tests.recovery.rig.verdict import Results, compare
+from tests.support.brokers import Broker
+from tests.support.processes import Child
+
+RESTART_SECS = 0.5
+"""Between the end of a worker and the start of the next."""
+END_SECS = 300.0
+"""For the backlog and the last windows, on a machine that has other work."""
+
+
+@cache
+def truth(minutes: int) -> Results:
+    return offline(traffic(minutes))
+
+
+class Trial:
+    """Use ``trial``; the faults are the caller's."""
+
+    def __init__(self, run: Run, stack: ExitStack, events: Sequence[Event], through: str | None) -> None:
+        self.run = run
+        self.events = events
+        self.through = through
+        self.env: dict[str, str] | None = None
+        """Of the workers that are started from now on."""
+        self.faults = 0
+        self.stalls_secs: list[float] = []
+        self.unasked: list[str] = []
+        """How workers ended that nobody had killed."""
+        self._stack = stack
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self.workers: list[Child] = []
+
+    def start(self, workers: int) -> None:
+        with self._lock:
+            for _ in range(workers):
+                self.workers.append(self.run.worker(self._stack, through=self.through, env=self.env))
+
+    def kill(self, index: int = 0) -> None:
+        """kill -9, and start another one at once."""
+        with self._lock:
+            self.workers[index].kill()
+            self.faults += 1
+            self._replace(index)
+
+    def _replace(self, index: int) -> None:
+        self.workers[index] = self.run.worker(self._stack, through=self.through, env=self.env)
+
+    def keep_running(self) -> None:
+        while not self._over.wait(RESTART_SECS):
+            with self._lock:
+                for index, worker in enumerate(self.workers):
+                    if not worker.running:
+                        self.unasked.append(f"{worker.log.name}: {worker.wait(1)}")
+                        self._replace(index)
+
+    def end(self) -> None:
+        self._over.set()
+
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self.workers]
+
+    def await_recovery(self, within_secs: float = END_SECS) -> float:
+        """From now until another window closes; noted as a stall."""
+        began = time.monotonic()
+        self.run.await_progress(within_secs=within_secs)
+        self.stalls_secs.append(time.monotonic() - began)
+        return self.stalls_secs[-1]
+
+
+@contextmanager
+def trial(
+    broker: Broker,
+    folder: Path,
+    *,
+    minutes: int,
+    feed_secs: float,
+    workers: int = 1,
+    partitions: int = 4,
+    through: str | None = None,
+    **sections: Any,
+) -> Iterator[tuple[Trial, list[Outcome]]]:
+    """Feed ``minutes`` of traffic within ``feed_secs`` to workers, and judge at the end.
+
+    When the block is left the traffic is over, the last window is closed, and the list has the outcome.
+    """
+    run = Run(broker, folder, partitions, **sections)
+    events = traffic(minutes)
+    outcome: list[Outcome] = []
+    with ExitStack() as stack:
+        running = Trial(run, stack, events, through)
+        keeper = threading.Thread(target=running.keep_running, name="keeper")
+        usage = Usage(running.pids)
+        feeder = run.send_slowly(events, feed_secs)
+        stack.callback(feeder.join)
+        running.start(workers)
+        keeper.start()
+        stack.callback(keeper.join)
+        stack.callback(running.end)
+        with usage:
+            yield running, outcome
+            feeder.join()
+            run.await_end(events, within_secs=END_SECS)
+    verdict = compare(run.results(events), truth(minutes))
+    outcome.append(
+        Outcome(
+            runs=1,
+            faults=running.faults,
+            lost=verdict.lost,
+            doubled=verdict.doubled,
+            worst_stall_secs=max(running.stalls_secs, default=None),
+            worst_rss_mb=usage.worst_rss_mb,
+            notes=f"{len(events):,} records",
+            failures=verdict.examples,
+        )
+    )
