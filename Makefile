@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: help setup demo test check unit bench faults docs lock clean
+.PHONY: help setup demo test check audit unit bench faults docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -36,6 +36,9 @@ check: $(DEV)  ## Format, lint, types, import contracts, generated docs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(DEV)  ## Known vulnerabilities of the locked dependencies (needs pypi.org; exit 2: could not look)
+	$(BIN)/python -m tests.support.audit
 
 unit: $(DEV)  ## The fast tests: no broker, no worker processes
 	$(BIN)/pytest -q tests/unit tests/contracts tests/golden
