@@ -46,7 +46,7 @@ KEY: Final = b"a key for upgrade fixtures only!"
 LOG_ID: Final = "cluster-of-the-fixture"
 KEPT: Final = 6
 """Records kept of a topic: the first half and the last half."""
-AFTER: Final = 12
+AFTER: Final = 40
 """Records of the partials log after the checkpoint."""
 
 
