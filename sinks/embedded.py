@@ -6,6 +6,7 @@ it. It is a kernel lock on a file beside the directory, so a killed owner leaves
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -82,8 +83,8 @@ def _take(path: Path, purpose: str) -> IO[str]:
         file.close()
         raise StoreInUse(path, owner) from None
     file.truncate(0)
-    json.dump({"pid": os.getpid(), "purpose": purpose}, file)
-    file.flush()
+    with contextlib.suppress(OSError):  # on a full disk the lock holds, and is without a name
+        os.write(descriptor, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode())
     return file
 
 

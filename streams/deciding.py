@@ -20,7 +20,7 @@ from streams.faultpoints import faultpoint
 from streams.logs import Seldom
 from streams.messages import Message
 from streams.operate.metrics import Value
-from streams.operate.vitals import Vitals
+from streams.operate.vitals import Vitals, cpu_ticks
 from streams.restoring import Restored, Trouble, restore
 from streams.stages import Decide
 from streams.state import Checkpoint, StateStore, StateUnavailable
@@ -73,6 +73,8 @@ class DecideDriver:
         self._log_id = log_id
         self._fail = fail
         self._vitals = vitals
+        self._store: StateStore | None = None
+        self._tries = 0
         self._checkpoint_secs: tuple[float, float, int] | None = None
         """When the last one was saved (monotonic), how long that took, its bytes."""
         self._told = Seldom()
@@ -116,8 +118,8 @@ class DecideDriver:
     async def _work(self, run: _Run) -> None:
         store: StateStore | None = None
         try:
-            with self._vitals.waiting("the checkpoint", restoring=True):
-                store = await self._open_store()
+            with self._vitals.waiting("the checkpoint", restoring=True, life=self._restore_life):
+                store = self._store = await self._open_store()
                 restored = await self._claim(run, store)
             faultpoint("decide.restored")
             begin = await self._consumer.rewind(run.begin.tp, restored.log.read_from)
@@ -133,6 +135,11 @@ class DecideDriver:
             if store is not None:
                 await asyncio.shield(store.close())
 
+    def _restore_life(self) -> int:
+        """Changes while the restore gets on: by tries, records read, and the work of the threads it runs in."""
+        steps = self._store.steps if self._store is not None else 0
+        return self._tries + steps + cpu_ticks("state", "asyncio_")
+
     async def _claim(self, run: _Run, store: StateStore) -> Restored:
         """Own the store, and what it holds; waits while it cannot be used."""
         while True:
@@ -141,11 +148,13 @@ class DecideDriver:
                 faultpoint("decide.claimed")
                 restored = await self._restore(run, store)
             except StateUnavailable as error:
+                self._tries += 1
                 if self._told():
                     log.error("the checkpoint cannot be loaded; waiting", error=str(error))
                 await asyncio.sleep(CLAIM_SECS)
             else:
-                self._told.over()
+                if self._told.over():
+                    log.info("the checkpoint can be loaded again")
                 return restored
 
     async def _restore(self, run: _Run, store: StateStore) -> Restored:
@@ -159,6 +168,7 @@ class DecideDriver:
 
     def _tell(self, troubles: Iterable[Trouble]) -> None:
         for name, summary in troubles:
+            self._vitals.notice(name, summary)
             log.warning("trouble with the state", name=name, summary=summary)
 
     async def _begin_other_log(self, run: _Run, restored: Restored, store: StateStore) -> None:

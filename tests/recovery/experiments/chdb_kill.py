@@ -201,10 +201,10 @@ def _caught_up(run: Run, pid: int) -> bool:
 
 def run(scale: Scale) -> Outcome:
     rng = scale.random()
-    ledger, killed_in = _kill_writers(scale.folder / "direct", rng, scale.pick(4, 100))
+    ledger, killed_in = _kill_writers(scale.folder / "direct", rng, scale.pick(3, 100))
     workers = scale.pick(1, 20)
     held = _kill_workers(
-        scale.folder / "worker", rng, workers, scale.pick(16, 24), 8.0 if scale.short else 25.0
+        scale.folder / "worker", rng, workers, scale.pick(8, 24), 8.0 if scale.short else 25.0
     )
     failures = list(ledger.failures)
     if ledger.worst_open_secs > OPEN_SECS:

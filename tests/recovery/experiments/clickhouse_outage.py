@@ -98,7 +98,7 @@ def run(scale: Scale) -> Outcome:
     rng = scale.random()
     cycles = scale.pick(len(OUTAGES), 4 * len(OUTAGES))
     backlog = scale.pick(0, 60_000)
-    places = recorded_traffic(scale.pick(16, 24), 8.0 if scale.short else 25.0)
+    places = recorded_traffic(scale.pick(8, 24), 8.0 if scale.short else 25.0)
     size = len(places) // (cycles + 1)
     slices = [places[n * size : (n + 1) * size if n < cycles else None] for n in range(cycles + 1)]
     expected = Expected()
