@@ -103,17 +103,18 @@ class Run:
 
     def send(self, events: Iterable[Event]) -> None:
         """All topics together, in the order of the events."""
-        asyncio.run(send_in_order(self.config, (self._place(event) for event in events)))
+        asyncio.run(send_in_order(self.config, (self.place(event) for event in events)))
 
     def send_slowly(self, events: Sequence[Event], seconds: float) -> Thread:
         """The same spread over some seconds, in the background: no partition falls quiet on the way."""
-        places = [self._place(event) for event in events]
+        places = [self.place(event) for event in events]
         feeding = send_in_order(self.config, places, over_secs=seconds)
         thread = Thread(target=asyncio.run, args=(feeding,), name="feeder")
         thread.start()
         return thread
 
-    def _place(self, event: Event) -> tuple[str, int, bytes]:
+    def place(self, event: Event) -> tuple[str, int, bytes]:
+        """Topic, partition and value: records of one key meet in one partition."""
         topic = TOPIC_OF_STREAM[event.stream]
         spread = TOPICS[topic].partitions is None
         return topic, zlib.crc32(event.key) % self.partitions if spread else 0, event.value

@@ -33,6 +33,7 @@ class LongTraffic:
     secs: int
     per_sec: float
     start_ms: int = START_MS
+    disorder_ms: int = DISORDER_MS
 
     def __iter__(self) -> Iterator[Event]:
         rng = random.Random(11)
@@ -41,7 +42,9 @@ class LongTraffic:
             while waiting and waiting[0][0] <= event.at_ms:
                 yield heapq.heappop(waiting)[2]
             for copy in range(2 if rng.random() < 0.01 else 1):
-                heapq.heappush(waiting, (event.at_ms + rng.randrange(DISORDER_MS), 2 * number + copy, event))
+                heapq.heappush(
+                    waiting, (event.at_ms + rng.randrange(self.disorder_ms), 2 * number + copy, event)
+                )
         while waiting:
             yield heapq.heappop(waiting)[2]
 
