@@ -47,6 +47,7 @@ allow "$DETECT" --operation Read \
   --topic llm.changes \
   --topic tidewatch.partials \
   --topic tidewatch.state \
+  --topic llm.alerts \
   --group "$GROUP_PREFIX-$FLEET-detect"
 allow "$DETECT" --operation Write \
   --topic tidewatch.partials \
@@ -69,7 +70,8 @@ allow "$RECORD" --operation Read \
   --topic llm.deadletters \
   --group "$GROUP_PREFIX-$FLEET-record"
 allow "$RECORD" --operation Write \
-  --topic llm.deadletters
+  --topic llm.deadletters \
+  --topic llm.alerts
 
 # on-call: who reads alerts
 allow "$ON_CALL" --operation Read \

@@ -1,6 +1,7 @@
 """The Kafka ACLs of each role, from the table of topics: a script and a table for the docs.
 
-Write and Read on a resource imply Describe; creating, altering and deleting are for the admin alone.
+Write and Read on a resource imply Describe; creating, altering and deleting are for the admin alone. Both workers
+send alerts about themselves, and read at their start which of those are still firing.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ ROLES: Final = (
         "detect",
         "`tidewatch worker detect`",
         (
-            Grant(("Read",), (*INPUTS, PARTIALS, STATE), group=GROUP.format(role="detect")),
+            Grant(("Read",), (*INPUTS, PARTIALS, STATE, ALERTS), group=GROUP.format(role="detect")),
             Grant(
                 ("Write",),
                 (PARTIALS, SUMMARIES, ANOMALIES, INCIDENTS, ALERTS, DEADLETTERS, STATE),
@@ -72,7 +73,7 @@ ROLES: Final = (
         "`tidewatch worker record`",
         (
             Grant(("Read",), RECORDED, group=GROUP.format(role="record")),
-            Grant(("Write",), (DEADLETTERS,)),
+            Grant(("Write",), (DEADLETTERS, ALERTS)),
         ),
     ),
     Role("on-call", "who reads alerts", (Grant(("Read",), (ALERTS,), group="$ON_CALL_GROUP"),)),

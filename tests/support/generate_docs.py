@@ -21,9 +21,11 @@ from streams.cli import main as cli
 from streams.config import Config
 from streams.signals import SIGNALS
 from streams.topics import TOPICS, partitions_of
+from tests.support import acls
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-FILES: Final = ("README.md", "docs/configuration.md", "docs/reliability.md")
+FILES: Final = ("README.md", "docs/configuration.md", "docs/reliability.md", "docs/security.md")
+WHOLE: Final[dict[str, Callable[[], str]]] = {"deploy/kafka-acls.sh": acls.script}
 _CAPTURE: Final = re.compile(r"(<!-- capture -->\n).*?(<!-- end -->)", re.DOTALL)
 _PART: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -158,6 +160,7 @@ PARTS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "commands": commands,
     "sections": sections,
     "faults": faults,
+    "acls": acls.table,
 }
 
 
@@ -174,11 +177,13 @@ def capture() -> str:
 
 def stale() -> list[str]:
     """Files whose generated parts are not what the code says."""
-    return [
-        name
-        for name in FILES
-        if rendered((ROOT / name).read_text("utf-8")) != (ROOT / name).read_text("utf-8")
-    ]
+    return [name for name, text in _fresh().items() if text != (ROOT / name).read_text("utf-8")]
+
+
+def _fresh() -> dict[str, str]:
+    """Every file with a generated part as it should be."""
+    parts = {name: rendered((ROOT / name).read_text("utf-8")) for name in FILES}
+    return parts | {name: make() for name, make in WHOLE.items()}
 
 
 def main() -> int:
@@ -193,9 +198,8 @@ def main() -> int:
 
 def write() -> None:
     """Make every generated part anew."""
-    for name in FILES:
-        path = ROOT / name
-        path.write_text(rendered(path.read_text("utf-8")), "utf-8")
+    for name, text in _fresh().items():
+        (ROOT / name).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":
