@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -43,7 +44,10 @@ _FROM_1: Final = (
 
 
 _PASSES: Final = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+    {
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM),
+        *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR),
+    }
 )
 """Result codes of a store that cannot be used at present."""
 
@@ -69,6 +73,7 @@ class SqliteStateStore:
         self._serial = 0
         self._set_aside: list[str] = []
         self._connection: sqlite3.Connection | None = None
+        self.steps = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
 
     async def claim(self) -> None:
@@ -111,7 +116,7 @@ class SqliteStateStore:
                 (self._fleet,),
             ).fetchone()
         except sqlite3.DatabaseError as error:
-            if _is_damage(error):
+            if self._is_damage(error):
                 raise _Damaged(str(error)) from error
             raise
 
@@ -146,6 +151,13 @@ class SqliteStateStore:
                 connection.execute("ROLLBACK")
             raise
 
+    def _is_damage(self, error: sqlite3.DatabaseError) -> bool:
+        """Whether the file is at fault: nothing but a changed byte of it refuses what every owner does first."""
+        code = _code_of(error)
+        if code == sqlite3.SQLITE_READONLY:  # the head of the file can say so, too
+            return os.access(self._path, os.W_OK)
+        return code not in _PASSES
+
     def _move_aside(self) -> Path:
         """The file under another name; its log and shared memory are of no use without it."""
         moved = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
@@ -166,6 +178,7 @@ class SqliteStateStore:
         for slot, _ in found:
             query = "SELECT CAST(sealed AS BLOB) FROM checkpoints WHERE fleet = ? AND slot = ?"
             (sealed,) = connection.execute(query, (self._fleet, slot)).fetchone()
+            self.steps += 1
             try:
                 checkpoint = open_seal(sealed, self._fleet, self._key)
             except StateTampered as error:
@@ -206,11 +219,6 @@ class SqliteStateStore:
 
 def _columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
     return tuple(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file is at fault, not the disk, its rights or another process."""
-    return _code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _code_of(error: sqlite3.Error) -> int:
