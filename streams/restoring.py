@@ -92,8 +92,11 @@ async def restore(
         StateError: the store cannot be read at present.
     """
     loaded = await store.load()
-    troubles = [Trouble("state_refused", reason) for reason in loaded.refused]
+    troubles = []
     checkpoint = loaded.checkpoint
+    if loaded.refused:
+        instead = "" if checkpoint is None else f"; the one before it, at {checkpoint.position}, is taken"
+        troubles.append(Trouble("state_refused", "; ".join(loaded.refused) + instead))
     if checkpoint is None:
         lost = committed or 0
         if loaded.refused or lost:

@@ -82,11 +82,11 @@ def main() -> None:
     print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()):,} bytes")
 
 
-def partials() -> list[LocalRecord]:
-    """The log of partials of some traffic that ends within an incident."""
+def partials(minutes: int = MINUTES) -> list[LocalRecord]:
+    """The log of partials of some traffic, which ends within an incident if it is long enough."""
     config = Config.model_validate(SECTIONS)
     scenario = silent_model_change(START_MS + INCIDENT_MINUTE * 60_000)
-    spec = TrafficSpec(START_MS, MINUTES * 60.0, RATE_PER_SEC, seed=7, effects=scenario.effects)
+    spec = TrafficSpec(START_MS, minutes * 60.0, RATE_PER_SEC, seed=7, effects=scenario.effects)
     sources = {
         stream: Aggregate(config, topic=topic, partition=0, attempt="fixture", sources_total=3)
         for stream, topic in TOPIC_OF_STREAM.items()
