@@ -96,6 +96,7 @@ def test_a_stack_shows_no_secret_and_listens_on_loopback_only(tmp_path: Path) ->
         broker = Path(f"/proc/{stack.processes['broker']}/environ").read_bytes()
         assert b"TIDEWATCH_" not in broker
         assert CANARY.encode() not in broker
+        assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
         assert stat.S_IMODE((tmp_path / "state" / "up" / "config.json").stat().st_mode) == 0o600
         # A worker that is killed, and one that cannot read its configuration, leave nothing either.
         os.kill(stack.processes["detect-1"], signal.SIGABRT)
