@@ -162,9 +162,11 @@ class Closing:
             return
         state = self.state
         if state.closed_until_ms is None:
-            if not state.sealed:
+            # The first window: below the limit, or a source that has sealed less might still have an earlier one.
+            first = min(state.sealed, default=limit)
+            if first + self._base_ms > limit:
                 return
-            state.closed_until_ms = min(state.sealed)
+            state.closed_until_ms = first
         while state.closed_until_ms + self._base_ms <= limit:
             start = state.closed_until_ms
             window = state.sealed.pop(start, None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detectors.sketches.block import decode, encode, merge
@@ -103,6 +103,7 @@ def disordered(draw: st.DrawFn) -> list[bytes]:
 
 
 @given(disordered(), st.integers(1, 5), st.integers(0, 2**32), st.integers(1, 20))
+@example([event(0, 0), event(1, 10_000), event(2, 10_000), event(3, 35_000)], 2, 0, 1)
 def test_partitions_chunks_and_interleaving_do_not_matter(
     values: list[bytes], partitions: int, seed: int, max_chunk: int
 ) -> None:
