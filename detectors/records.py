@@ -147,7 +147,13 @@ class Alert(msgspec.Struct, frozen=True):
     """One transition of an incident as on-call receives it (the value of the CloudEvent)."""
 
     alert_id: str
-    type: Literal["tidewatch.alert.firing", "tidewatch.alert.resolved"]
+    type: Literal[
+        "tidewatch.alert.firing",
+        "tidewatch.alert.resolved",
+        "tidewatch.monitoring.firing",
+        "tidewatch.monitoring.resolved",
+    ]
+    """``monitoring``: about Tidewatch itself (``streams.operate.monitoring``)."""
     fingerprint: str
     incident_id: str
     severity: str

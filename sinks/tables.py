@@ -266,7 +266,7 @@ ALERTS: Final = Table(
     (
         _FLEET,
         Column("alert_id", "text", "Deterministic id; the idempotency key"),
-        Column("type", "dim", "tidewatch.alert.firing or tidewatch.alert.resolved"),
+        Column("type", "dim", "tidewatch.alert.firing or .resolved; tidewatch.monitoring.* about ourselves"),
         Column("fingerprint", "text", "Key of the alert on Kafka"),
         Column("incident_id", "text", "Its incident"),
         Column("summary", "text", "One line for a person"),

@@ -16,6 +16,7 @@ from streams.config import Config
 from streams.deciding import DecideDriver
 from streams.delivery import Delivery
 from streams.operate.metrics import Value
+from streams.operate.monitor import Beat
 from streams.state import StateStore, load_key
 from streams.state_sqlite import SqliteStateStore
 from streams.state_topic import TopicStateStore
@@ -38,6 +39,7 @@ class DetectWorker(Worker):
     """AGGREGATE for the input partitions that the group gives us, DECIDE if the partials are among them."""
 
     role = "detect"
+    beat = Beat(TP(PARTIALS, 0), INPUTS, frozenset({"lag", "dead_letters", "silent_producer", "state"}))
     topics = (*INPUTS, PARTIALS, SUMMARIES, ANOMALIES, INCIDENTS, ALERTS, DEADLETTERS)
 
     def __init__(self, config: Config) -> None:

@@ -170,6 +170,7 @@ class DecideDriver:
         for name, summary in troubles:
             self._vitals.notice(name, summary)
             log.warning("trouble with the state", name=name, summary=summary)
+            self._vitals.notice(name, summary)
 
     async def _begin_other_log(self, run: _Run, restored: Restored, store: StateStore) -> None:
         """Keep what does not depend on the log, and start from its beginning."""

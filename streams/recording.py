@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,12 +24,13 @@ from streams.delivery import Delivery
 from streams.faultpoints import faultpoint
 from streams.logs import Seldom
 from streams.operate.metrics import Value
+from streams.operate.monitor import Beat
 from streams.operate.vitals import Vitals
 from streams.pseudonyms import Pseudonyms, load_key
 from streams.queryserver import QueryServer
 from streams.record import Recorder
 from streams.record_stage import RecordStage
-from streams.topics import DEADLETTERS, RECORDED
+from streams.topics import ALERTS, DEADLETTERS, RECORDED
 from streams.transport import TP, Begin, Chunk, ChunkConsumer, Superseded
 from streams.worker import Worker
 
@@ -137,6 +139,8 @@ class RecordDriver:
                 break
             except RetryLater as later:
                 self._vitals.count("tidewatch_sink_retries_total")
+                if not self.waiting:
+                    self._vitals.away_since_secs = time.monotonic()
                 self.waiting = True
                 if self._told():
                     log.error("the store cannot be written to; waiting", reason=str(later))
@@ -145,6 +149,7 @@ class RecordDriver:
         if self._told.over():
             log.info("the store can be written to again")
         self.waiting = False
+        self._vitals.away_since_secs = None
         await self._delivery.send_until_durable(letters)
         faultpoint("record.durable")
         await self._commit()
@@ -182,6 +187,7 @@ class RecordWorker(Worker):
     """Copies what happened into ClickHouse; also answers queries on the embedded store, which it owns."""
 
     role = "record"
+    beat = Beat(TP(ALERTS, 0), RECORDED, frozenset({"lag", "sink_outage"}))
     topics = (*RECORDED, DEADLETTERS)
 
     def __init__(self, config: Config) -> None:

@@ -73,6 +73,9 @@ class Loaded(NamedTuple):
 class StateStore(Protocol):
     """Keeps the newest two checkpoints of a fleet. One owner writes; claiming replaces the owner before."""
 
+    steps: int
+    """Grows while ``claim`` and ``load`` get on; for the watchdog."""
+
     async def claim(self) -> None:
         """Become the owner. Later saves of the previous owner fail with ``OwnerReplaced``."""
 

@@ -64,6 +64,7 @@ class TopicStateStore:
         self._partition = TopicPartition(topic, 0)
         self._piece_bytes = piece_bytes
         self._producer: AIOKafkaProducer | None = None
+        self.steps = 0
         self._slot = SLOTS[0]
         """Where the next save goes."""
         self._pieces_in = [0 for _ in SLOTS]
@@ -186,6 +187,7 @@ class TopicStateStore:
             await consumer.seek_to_beginning(self._partition)
             while await consumer.position(self._partition) < target:
                 for records in (await consumer.getmany(timeout_ms=1000)).values():
+                    self.steps += len(records)
                     for record in records:
                         if record.key is None or not record.key.startswith(prefix):
                             continue

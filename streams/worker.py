@@ -20,9 +20,12 @@ from sinks.credentials import CredentialError
 from streams import client
 from streams.app import ChunkApp, new_app
 from streams.config import Config
+from streams.delivery import Delivery
 from streams.logs import configure_logging
+from streams.operate.crashes import note_crashes
 from streams.operate.health import CannotListen, HealthServer, Report
 from streams.operate.metrics import Value
+from streams.operate.monitor import Beat, Monitor
 from streams.operate.observer import Observer
 from streams.operate.status import status_path
 from streams.operate.vitals import Vitals
@@ -35,7 +38,7 @@ FINISH_SECS = 6.0
 LEAVE_SECS = 3.0
 STOP_SECS = 15.0
 """The process ends in any case so long after it was asked to, or after an error; a thread may be stuck."""
-FAIL_SECS = 9.0
+FAIL_SECS = 7.0
 
 log = structlog.get_logger()
 
@@ -58,6 +61,8 @@ class Worker:
         self._guards: list[LoopGuard] = []
         self.vitals = Vitals()
 
+    beat: Beat
+    """What this role watches of Tidewatch itself."""
     topics: tuple[str, ...] = ()
     """Every topic that the role reads or writes."""
 
@@ -127,6 +132,7 @@ class Worker:
 
     async def run(self) -> int:
         """Work until asked to stop or unable to go on; returns the exit code."""
+        self.config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         loop = asyncio.get_running_loop()
         self._failure = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,6 +145,7 @@ class Worker:
         )
         self.health.start()
         try:
+            note_crashes(self.config.state_dir, self.role)
             await self._require_topics()
             await self.prepare()
             self.app = new_app(self.config, self.role, self.vitals)
@@ -154,6 +161,9 @@ class Worker:
                 self._guard(consumer.thread_loop, "the loop that fetches")
                 self.background(Observer(self).run())
                 self.background(self._watch_app())
+                delivery = Delivery(self.app.exact_producer.client, self.vitals)
+                self.monitor = Monitor(self.config, self.role, self.beat, consumer, delivery, self.vitals)
+                self.background(self.monitor.run())
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             return await self._end(starting)
@@ -202,7 +212,9 @@ class Worker:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(LEAVE_SECS):
                 await self.close()
-        status_path(self.config.state_dir, self.role).unlink(missing_ok=True)
+        if failure is None:
+            # After a failure it stays: the next worker counts it.
+            status_path(self.config.state_dir, self.role).unlink(missing_ok=True)
         return 0 if failure is None else 1
 
     async def _watch_app(self) -> None:

@@ -65,6 +65,7 @@ class MonitoringConfig(_Section):
     silent_topics: tuple[str, ...] = Field(
         ("llm.interactions",), description="Input topics that never fall silent while all is well."
     )
+    sink_secs: float = Field(60.0, ge=1, description="The store cannot be written to for this long.")
     restarts: int = Field(
         3,
         ge=2,
@@ -80,6 +81,7 @@ class MonitoringConfig(_Section):
     clear_ratio: float = Field(
         0.5, gt=0, le=1, description="A condition has ended below this share of its threshold."
     )
+    every_secs: float = Field(5.0, ge=0.2, le=60, description="Time between two looks.")
     repeat_secs: float = Field(
         600.0, ge=0, description="A condition fires again only this long after it fired before."
     )

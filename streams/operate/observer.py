@@ -15,6 +15,7 @@ from streams.chunks import Standing
 from streams.config import Config
 from streams.operate.health import HealthServer, Report
 from streams.operate.metrics import Sample, Value, sample_of
+from streams.operate.monitor import Monitor
 from streams.operate.status import write_status
 from streams.operate.vitals import Vitals
 from streams.transport import TP
@@ -34,6 +35,7 @@ class Observed(Protocol):
     app: ChunkApp
     vitals: Vitals
     health: HealthServer
+    monitor: Monitor
 
     def progress(self) -> dict[TP, int | None]: ...
     def event_ms(self) -> dict[TP, int]: ...
@@ -103,7 +105,7 @@ class Observer:
     def _sample(self, ready: bool, lags: Mapping[TP, int] | None) -> Sample:
         worker = self._worker
         values: defaultdict[tuple[str, ...], float] = defaultdict(float, worker.vitals.counters)
-        for value in worker.measure():
+        for value in (*worker.measure(), *worker.monitor.measure()):
             values[value.metric, *value.labels] += value.value
         for tp in worker.progress():
             values["tidewatch_partitions", tp.topic] += 1

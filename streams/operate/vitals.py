@@ -7,10 +7,13 @@ numbers on the event loop, and copied out by ``streams.operate.observer``.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, NamedTuple
 
 DELAY_BUCKETS_SECS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -26,6 +29,14 @@ class Wait(NamedTuple):
     """A number that changes whenever the call gets on."""
 
 
+class Notice(NamedTuple):
+    """Something that happened once and that a person should know."""
+
+    subject: str
+    """Short and from a bounded set: ``state_refused``."""
+    text: str
+
+
 class Delays:
     """A histogram of seconds."""
 
@@ -38,6 +49,17 @@ class Delays:
         self.sum_secs += secs
 
 
+def cpu_ticks(*names: str) -> int:
+    """CPU time that threads have used whose names begin so; stands still while they sleep or hang (Linux)."""
+    total = 0
+    for thread in threading.enumerate():
+        if thread.name.startswith(names) and thread.native_id is not None:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+                total += sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+    return total
+
+
 class Vitals:
     """One of a worker; every part of it may tell."""
 
@@ -45,12 +67,20 @@ class Vitals:
         self.counters: Counter[tuple[str, ...]] = Counter()
         """(name of the metric, values of its labels) -> count."""
         self.alert_delays = Delays()
+        self.notices: list[Notice] = []
+        """Not told yet."""
+        self.away_since_secs: float | None = None
+        """Since when (monotonic) the store cannot be written to."""
         self._numbers = itertools.count()
         self._waits: dict[int, Wait] = {}
 
     def count(self, metric: str, *labels: str, by: int = 1) -> None:
         """Add to a counter of ``streams.operate.table.METRICS``."""
         self.counters[metric, *labels] += by
+
+    def notice(self, subject: str, text: str) -> None:
+        """Something about the state that a person should know; becomes an alert of the condition ``state``."""
+        self.notices.append(Notice(subject, text))
 
     @contextmanager
     def waiting(
