@@ -73,6 +73,15 @@ class ClosingState(msgspec.Struct):
     closed_until_ms: int | None = None
     silent_windows: int = 0
     ignored_partials: int = 0
+    floors: dict[str, int] = msgspec.field(default_factory=dict)
+    """Source -> until when it had sealed in a log before this one: what it sends again of that is a repeat."""
+
+    def on_another_log(self) -> ClosingState:
+        """The state where another log begins: sources must be heard again, what they have sealed stays."""
+        sealed = {
+            name: s.sealed_until_ms for name, s in self.sources.items() if s.sealed_until_ms is not None
+        }
+        return msgspec.structs.replace(self, sources={}, sources_total=0, floors=self.floors | sealed)
 
 
 class Closing:
@@ -126,6 +135,8 @@ class Closing:
             self._forget(source, watermark.attempt, source.sealed_until_ms)
             return
         before = source.sealed_until_ms
+        if before is None:
+            before = self.state.floors.get(watermark.source)
         for start, pieces in sorted(source.attempts.get(watermark.attempt, {}).items()):
             if start + self._base_ms > until:
                 continue

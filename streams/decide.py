@@ -22,7 +22,7 @@ from streams.admission import SEGMENTS_SIGNAL, Admission, AdmissionState
 from streams.closing import Closed, Closing, ClosingState
 from streams.config import Config
 from streams.messages import Message, Record
-from streams.partials import Partial, decode_log_record
+from streams.partials import ForeignRecord, Partial, decode_log_record
 from streams.signals import LAYOUT, SIGNALS
 from streams.summaries import encode_summaries
 from streams.topics import ALERTS, ANOMALIES, CHANGES, FEEDBACK, INCIDENTS, SUMMARIES
@@ -38,6 +38,8 @@ class Decide:
         self._build(config, ClosingState(), AdmissionState())
         self.next_offset = 0
         self.windows_closed = 0
+        self.foreign_records = 0
+        """Since this process began."""
 
     def _build(self, config: Config, closing: ClosingState, admission: AdmissionState) -> None:
         self._fleet = config.fleet
@@ -69,8 +71,10 @@ class Decide:
     def step(self, record: Record) -> list[Message]:
         """Take the next record of the log. Records below ``next_offset`` are already part of the state.
 
+        A record that nobody of ours wrote is passed over and counted in ``foreign_records``.
+
         Raises:
-            msgspec.DecodeError: the record is not one of ours; the log is damaged or foreign.
+            NewerRecord: a newer program wrote it; to pass it over would lose what it says.
         """
         if record.offset < self.next_offset:
             return []
@@ -78,7 +82,11 @@ class Decide:
         if record.value is None:
             return []
         messages: list[Message] = []
-        found = decode_log_record(record.value)
+        try:
+            found = decode_log_record(record.value)
+        except ForeignRecord:
+            self.foreign_records += 1
+            return []
         if isinstance(found, Partial):
             found = decide_state.recode_partial(found)
         for closed in self._closing.step(found):
@@ -146,10 +154,9 @@ class Decide:
             return [f"all monitors: their stored state does not fit this program ({error!r})"]
 
     def rebase(self) -> None:
-        """The log is another one: offsets and sources start again; baselines and incidents stay."""
+        """The log is another one: offsets and sources start again; windows, baselines and incidents stay."""
         self.next_offset = 0
-        kept = ClosingState(closed_until_ms=self._closing.state.closed_until_ms)
-        self._closing.state = kept
+        self._closing.state = self._closing.state.on_another_log()
 
     @property
     def firing(self) -> list[Incident]:

@@ -206,6 +206,7 @@ class DecideDriver:
         messages: list[Message] = []
         turn = time.monotonic()
         appended_ms = 0
+        foreign = restored.decide.foreign_records
         for record in chunk.records:
             step = restored.decide.step(record)
             if record.offset < restored.tell_from:
@@ -218,6 +219,11 @@ class DecideDriver:
                 await asyncio.sleep(0)
                 turn = time.monotonic()
         await self._send(messages, appended_ms)
+        if (count := restored.decide.foreign_records - foreign) > 0:
+            where = f"{chunk.tp.topic} from offset {chunk.records[0].offset} on"
+            self._tell(
+                [Trouble("foreign_records", f"{count} records that are not ours in {where}; who writes?")]
+            )
         self.records += len(chunk.records)
         self._vitals.count("tidewatch_records_total", chunk.tp.topic, by=len(chunk.records))
         size = sum(len(record.value or b"") for record in chunk.records)

@@ -76,6 +76,7 @@ class Watermark(msgspec.Struct, frozen=True, tag="watermark", array_like=True):
 
 LogRecord = Partial | Notices | Watermark
 
+_TAGS: Final = ("partial", "notices", "watermark")
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[LogRecord] = msgspec.msgpack.Decoder(LogRecord)
 
@@ -84,6 +85,40 @@ def encode_log_record(record: LogRecord) -> bytes:
     return _ENCODER.encode(record)
 
 
+class ForeignRecord(ValueError):
+    """None of our programs wrote this."""
+
+
+class NewerRecord(Exception):
+    """A newer program wrote this; says what to do."""
+
+
 def decode_log_record(data: bytes) -> LogRecord:
-    """Raises msgspec.DecodeError for anything that ``encode_log_record`` did not write."""
-    return _DECODER.decode(data)
+    """The inverse of ``encode_log_record``.
+
+    The tag is the kind and the version of a record: a form that this program could not read has another, such as
+    ``partial/2``.
+
+    Raises:
+        NewerRecord: it is of one of our kinds, in a version that this program does not know.
+        ForeignRecord: it is anything else.
+    """
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        if (tag := _tag_of(data)) is not None:
+            raise NewerRecord(
+                f"a record of tidewatch.partials: got {tag!r}; expected one of {', '.join(_TAGS)}. A newer "
+                "Tidewatch wrote it: use that version for every worker of the fleet"
+            ) from None
+        raise ForeignRecord(str(error)) from None
+
+
+def _tag_of(data: bytes) -> str | None:
+    """The tag of a record that is ours but for its version."""
+    try:
+        tag, *_ = msgspec.msgpack.decode(data, type=list[Any])
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    ours = isinstance(tag, str) and tag not in _TAGS and tag.partition("/")[0] in _TAGS
+    return tag if ours else None

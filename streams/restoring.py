@@ -22,7 +22,9 @@ from streams.state import Checkpoint, StateStore, mark_of
 EMBEDDED: Final = "embedded-"
 """How the ids of embedded brokers begin: each start is another log, and that is no trouble."""
 
-TroubleName = Literal["state_refused", "state_rebuilt", "monitors_forgotten", "log_replaced", "log_gap"]
+TroubleName = Literal[
+    "state_refused", "state_rebuilt", "monitors_forgotten", "log_replaced", "log_gap", "foreign_records"
+]
 
 
 class Trouble(NamedTuple):

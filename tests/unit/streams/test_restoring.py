@@ -13,6 +13,7 @@ import pytest
 from streams.config import Config
 from streams.decide import Decide
 from streams.messages import LocalRecord
+from streams.partials import NewerRecord
 from streams.restoring import LogGuard, Restored, restore
 from streams.state import Checkpoint, mark_of
 from streams.state_sqlite import SqliteStateStore
@@ -190,3 +191,36 @@ def test_the_checkpoint_of_version_1_has_no_mark() -> None:
     assert guard.read_from == 10
     assert guard.look([record(10)]) is None
     assert LogGuard(0).read_from is None
+
+
+def test_records_that_are_not_ours_are_passed_over_and_newer_ones_are_not(log: list[LocalRecord]) -> None:
+    decide = Decide(CONFIG)
+    garbage = [b"", b"\x93", b"{}", b"\xc0", b"\x90", b"\x91\x01", b"\x92\xa7partial\xc0", b"x" * 1000]
+    for offset, value in enumerate(garbage):
+        assert decide.step(record(offset, value)) == []
+    assert decide.foreign_records == len(garbage)
+    assert decide.next_offset == len(garbage)
+    newer = b"\x92\xa9partial/2\xc0"
+    with pytest.raises(NewerRecord, match=r"got 'partial/2'; expected one of partial, .*use that version"):
+        decide.step(record(len(garbage), newer))
+    clean = Decide(CONFIG)
+    for found in log:
+        decide.step(record(found.offset + len(garbage), found.value or b""))
+        clean.step(found)
+    assert decide.progress | {"next_offset": 0} == clean.progress | {"next_offset": 0}
+
+
+def test_what_a_source_sealed_before_the_log_was_replaced_stays_and_counts_once(
+    log: list[LocalRecord],
+) -> None:
+    """The source repeats its last windows on the new log, as after a kill before its commit."""
+    half = len(log) // 2
+    straight = Decide(CONFIG)
+    told = [(m.topic, m.value) for found in log for m in straight.step(found)]
+    decide = Decide(CONFIG)
+    messages = [(m.topic, m.value) for found in log[:half] for m in decide.step(found)]
+    decide.rebase()
+    repeated = log[max(0, half - 40) :]
+    for offset, found in enumerate(repeated):
+        messages += [(m.topic, m.value) for m in decide.step(record(offset, found.value or b""))]
+    assert messages == told
