@@ -15,6 +15,8 @@ COMMANDS: Final = {
     "demo": "See an incident being noticed, in two minutes.",
     "worker": "Run a worker against a Kafka cluster: detect or record.",
     "replay": "Run the same functions over files of events, without a broker.",
+    "series": "Find changes and novelties in time series from CSV files.",
+    "simulate": "Write realistic traffic with a labelled incident to a file.",
     "import": "Turn foreign logs into events.",
     "produce": "Send a file or simulated traffic to the input topics.",
     "check": "Validate the configuration, and with --connect what it points at.",

@@ -1,0 +1,1 @@
+"""Time series in CSV files through the series detector: reading, writing, drawing."""
