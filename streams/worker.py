@@ -21,7 +21,7 @@ from streams import client
 from streams.app import ChunkApp, new_app
 from streams.config import Config
 from streams.delivery import Delivery
-from streams.logs import configure_logging
+from streams.logs import configure_logging, describe
 from streams.operate.crashes import note_crashes
 from streams.operate.health import CannotListen, HealthServer, Report
 from streams.operate.metrics import Value
@@ -195,10 +195,10 @@ class Worker:
 
     async def _end(self, starting: asyncio.Task[None]) -> int:
         failure = self._failure.result() if self._failure.done() else None
-        self.health.publish(Report(("stopping" if failure is None else f"ends: {failure}",)))
+        self.health.publish(Report(("stopping" if failure is None else f"ends: {describe(failure)}",)))
         end_within(STOP_SECS if failure is None else FAIL_SECS)
         if failure is not None:
-            log.error("the worker cannot go on", role=self.role, error=repr(failure), exc_info=failure)
+            log.error("the worker cannot go on", role=self.role, error=describe(failure), exc_info=failure)
         if not starting.done():
             starting.cancel()
         with contextlib.suppress(TimeoutError):

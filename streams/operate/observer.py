@@ -13,6 +13,7 @@ from streams import __version__
 from streams.app import ChunkApp
 from streams.chunks import Standing
 from streams.config import Config
+from streams.logs import LIMIT
 from streams.operate.health import HealthServer, Report
 from streams.operate.metrics import Sample, Value, sample_of
 from streams.operate.monitor import Monitor
@@ -115,6 +116,7 @@ class Observer:
             late_secs = time.time() - event_ms[tp] / 1000 if lag and tp in event_ms else 0.0
             known = values["tidewatch_lag_seconds", tp.topic]
             values["tidewatch_lag_seconds", tp.topic] = max(known, late_secs)
+        values["tidewatch_log_lines_suppressed_total",] = LIMIT.suppressed
         values["tidewatch_ready",] = int(ready)
         values["tidewatch_build_info", __version__, worker.role, worker.config.fleet] = 1
         delays = worker.vitals.alert_delays if worker.role == "detect" else None
