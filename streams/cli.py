@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "up": "Run the laptop stack: embedded broker, workers and chDB.",
     "demo": "See an incident being noticed, in two minutes.",
     "worker": "Run a worker against a Kafka cluster: detect or record.",
+    "status": "Show the workers of this computer and whether they are ready.",
     "replay": "Run the same functions over files of events, without a broker.",
     "series": "Find changes and novelties in time series from CSV files.",
     "simulate": "Write realistic traffic with a labelled incident to a file.",

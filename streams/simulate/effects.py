@@ -1,14 +1,15 @@
-"""What an incident does to traffic, as data: which rows, when, and which probabilities and sizes it changes.
+"""What an incident does to traffic, as data: which rows, when, and what about them it changes.
 
-An effect never draws random numbers. It moves the probability that a drawn uniform number is compared with,
-or scales a drawn size, so all rows and fields it does not touch stay bit for bit as without it.
+An effect moves the probability that a drawn uniform number is compared with, or scales a drawn size, so all rows
+and fields that it does not touch stay bit for bit as without it. Where it has to choose rows of its own (a share
+that is relabelled, a tail, a thinned volume) it draws from a random stream of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +17,25 @@ from numpy.typing import NDArray
 from streams.simulate.reference import Floats
 
 Columns = dict[str, NDArray[Any]]
+_EFFECTS: Final = 5
+"""Tag of the random stream that effects choose rows from."""
 
 
 @dataclass(frozen=True)
 class Effect:
     """One change to the interactions of a segment from ``onset_ms`` (inclusive) to ``end_ms`` (exclusive).
 
-    ``segment`` maps event fields to the value they must have; empty hits everything. ``ratios`` maps a name
-    of ``reference.RATIOS`` to its probability during the effect. ``factors`` maps ``tokens_in``,
-    ``tokens_out``, ``duration_ms``, ``ttft_ms`` or ``cost`` to what it is multiplied by (before costs and
-    durations are derived from tokens). Within ``ramp_ms`` after the onset the effect grows linearly from
-    nothing to full height.
+    ``segment`` maps event fields (``attributes.<name>`` too) to the value they must have; empty hits everything.
+    Within ``ramp_ms`` after the onset the effect grows linearly from nothing to full height; with ``on_ms`` and
+    ``off_ms`` it flaps between full height and nothing. At full height:
+
+    * ``ratios``: a name of ``reference.RATIOS`` -> its probability;
+    * ``factors``: a size (``tokens_in``, ``tokens_out``, ``duration_ms``, ``ttft_ms``, ``cost``, ``steps``,
+      ``retrieved_chunks``, ``index_age``) -> what it is multiplied by, before costs and durations are derived;
+    * ``shifts``: ``retrieval_score`` or ``judge_score`` -> what is added to it;
+    * ``tail_share`` of the rows have their sizes multiplied by ``tail_factors`` instead;
+    * ``labels``: a label field -> value -> share of the rows that get this value (None: that lose the label);
+    * ``volume``: how many times as many interactions of the segment there are.
     """
 
     onset_ms: int
@@ -35,38 +44,88 @@ class Effect:
     ratios: Mapping[str, float] = field(default_factory=dict)
     factors: Mapping[str, float] = field(default_factory=dict)
     ramp_ms: int = 0
+    shifts: Mapping[str, float] = field(default_factory=dict)
+    tail_share: float = 0.0
+    tail_factors: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str | None, float]] = field(default_factory=dict)
+    volume: float = 1.0
+    on_ms: int = 0
+    off_ms: int = 0
 
     def height(self, at_ms: NDArray[np.int64], columns: Columns) -> Floats:
         """How much of the effect each row feels: 0 for unaffected rows, 1 at full height."""
-        hit = (at_ms >= self.onset_ms) & (at_ms < self.end_ms)
-        for name, value in self.segment.items():
-            hit &= columns[name] == value
-        height = hit.astype(np.float64)
+        return self.strength(at_ms) * self.hits(columns, len(at_ms))
+
+    def strength(self, at_ms: NDArray[np.int64]) -> Floats:
+        """The height at each time in the segment."""
+        on = (at_ms >= self.onset_ms) & (at_ms < self.end_ms)
+        if self.on_ms:
+            on &= (at_ms - self.onset_ms) % (self.on_ms + self.off_ms) < self.on_ms
+        height = on.astype(np.float64)
         if self.ramp_ms:
             height *= np.clip((at_ms - self.onset_ms) / self.ramp_ms, 0.0, 1.0)
         return height
+
+    def hits(self, columns: Columns, n: int) -> NDArray[np.bool_]:
+        """Which rows belong to the segment."""
+        hit = np.ones(n, np.bool_)
+        for name, value in self.segment.items():
+            hit &= columns[name] == value
+        return hit
 
 
 class Active:
     """The effects that touch one block of rows, ready to be asked per field."""
 
-    def __init__(self, effects: Sequence[Effect], at_ms: NDArray[np.int64], columns: Columns) -> None:
-        self._felt: list[tuple[Effect, Floats]] = []
-        for effect in effects:
+    def __init__(
+        self, effects: Sequence[Effect], at_ms: NDArray[np.int64], columns: Columns, seed: int, block: int
+    ) -> None:
+        self._felt: list[tuple[Effect, Floats, np.random.Generator, NDArray[np.bool_]]] = []
+        for number, effect in enumerate(effects):
             height = effect.height(at_ms, columns)
             if height.any():
-                self._felt.append((effect, height))
+                rng = np.random.default_rng([seed, _EFFECTS, block, number])
+                tail = rng.random(len(at_ms)) < effect.tail_share * height
+                self._felt.append((effect, height, rng, tail))
 
     def ratio(self, name: str, base: float | Floats) -> float | Floats:
         """The probability of ``name`` per row: ``base``, moved towards each effect's value by its height."""
-        for effect, height in self._felt:
+        for effect, height, _, _ in self._felt:
             if name in effect.ratios:
                 base = base + (effect.ratios[name] - base) * height
         return base
 
     def scale(self, name: str, values: Floats) -> Floats:
-        """``values`` times each effect's factor, raised to its height."""
-        for effect, height in self._felt:
+        """``values`` times each effect's factor, raised to its height; tails in full."""
+        for effect, height, _, tail in self._felt:
             if name in effect.factors:
                 values = values * effect.factors[name] ** height
+            if name in effect.tail_factors:
+                values = np.where(tail, values * effect.tail_factors[name], values)
         return values
+
+    def shift(self, name: str, values: Floats) -> Floats:
+        """``values`` plus each effect's shift times its height."""
+        for effect, height, _, _ in self._felt:
+            if name in effect.shifts:
+                values = values + effect.shifts[name] * height
+        return values
+
+    def relabel(self, name: str, labels: NDArray[Any]) -> NDArray[Any]:
+        """``labels`` with each effect's shares of rows relabelled."""
+        for effect, height, rng, _ in self._felt:
+            if name in effect.labels:
+                labels, drawn, below = labels.copy(), rng.random(len(labels)), np.zeros(len(labels))
+                for value, share in effect.labels[name].items():
+                    chosen = (drawn >= below) & (drawn < below + share * height)
+                    labels[chosen] = value
+                    below = below + share * height
+        return labels
+
+    def kept(self, n: int) -> NDArray[np.bool_]:
+        """The rows that are left where effects reduce the volume."""
+        keep = np.ones(n, np.bool_)
+        for effect, height, rng, _ in self._felt:
+            if effect.volume < 1.0:
+                keep &= rng.random(n) >= (1.0 - effect.volume) * height
+        return keep

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
 from streams.simulate.effects import Columns
+
+_ATTRIBUTES: Final = "attributes."
 
 
 class Event(NamedTuple):
@@ -25,7 +27,20 @@ class Event(NamedTuple):
 
 
 def rows(columns: Columns) -> list[dict[str, Any]]:
-    """Columns as dictionaries without the fields that are None: absent is how the schema says unknown."""
+    """Columns as dictionaries without the fields that are None: absent is how the schema says unknown.
+
+    Columns named ``attributes.<name>`` become the entries of the field ``attributes``.
+    """
+    plain = {name: column for name, column in columns.items() if not name.startswith(_ATTRIBUTES)}
+    free = {name.removeprefix(_ATTRIBUTES): c for name, c in columns.items() if name.startswith(_ATTRIBUTES)}
+    records = _dictionaries(plain)
+    if free:
+        for record, attributes in zip(records, _dictionaries(free), strict=True):
+            record["attributes"] = attributes
+    return records
+
+
+def _dictionaries(columns: Columns) -> list[dict[str, Any]]:
     fields = tuple(columns)
     table: Sequence[tuple[Any, ...]] = list(zip(*(c.tolist() for c in columns.values()), strict=True))
     return [{f: v for f, v in zip(fields, row, strict=True) if v is not None} for row in table]

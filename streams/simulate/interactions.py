@@ -3,7 +3,8 @@ sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 
 from streams.simulate import reference as ref
 from streams.simulate.effects import Active, Columns, Effect
-from streams.simulate.reference import Floats
+from streams.simulate.extras import attributes, extras, only, pick
 
 _ROWS = 3
 """Tag of the random stream that rows are drawn from."""
+_MODEL_CODES: Final = {m.name: code for code, m in enumerate(ref.MODELS)}
 _MODEL_SHARES: Final = tuple(m.share for m in ref.MODELS)
 _FEATURE_SHARES: Final = tuple(f.share for f in ref.FEATURES)
 _TENANT_SHARES: Final = ref.zipf(len(ref.TENANTS), ref.TENANT_ZIPF)
@@ -34,19 +36,6 @@ SEGMENT_FIELDS: Final = (
 )
 
 
-def _pick(rng: np.random.Generator, shares: Sequence[float] | Floats, n: int) -> NDArray[np.intp]:
-    """``n`` codes drawn with these shares; always takes exactly ``n`` uniform numbers from ``rng``."""
-    picked: NDArray[np.intp] = np.searchsorted(np.cumsum(shares)[:-1], rng.random(n), side="right")
-    return picked
-
-
-def _only(mask: NDArray[np.bool_], values: NDArray[Any]) -> NDArray[Any]:
-    """``values`` where ``mask`` holds, else None."""
-    kept = np.full(len(values), None, dtype=object)
-    kept[mask] = values[mask]
-    return kept
-
-
 def hex_ids(rng: np.random.Generator, n: int, size_bytes: int) -> NDArray[Any]:
     """``n`` random ids of ``size_bytes`` bytes as lower-case hex."""
     text, step = rng.bytes(n * size_bytes).hex(), 2 * size_bytes
@@ -54,19 +43,23 @@ def hex_ids(rng: np.random.Generator, n: int, size_bytes: int) -> NDArray[Any]:
 
 
 def interactions(
-    seed: int, block: int, at_ms: NDArray[np.int64], effects: Sequence[Effect]
+    seed: int,
+    block: int,
+    at_ms: NDArray[np.int64],
+    effects: Sequence[Effect],
+    forced: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Columns, Columns]:
     """The rows that end at ``at_ms``: their wire columns, and hidden ones for feedback (``refused``,
     ``failed``).
 
-    Draws the same random numbers whatever the effects are.
+    Draws the same random numbers whatever the effects are. All rows get the ``forced`` dimensions.
     """
     n = len(at_ms)
     rng = np.random.default_rng([seed, _ROWS, block])
     event_id, trace_id = hex_ids(rng, n, 8), hex_ids(rng, n, 16)
-    tenant, topic = _pick(rng, _TENANT_SHARES, n), _pick(rng, _TOPIC_SHARES, n)
-    feature, model = _pick(rng, _FEATURE_SHARES, n), _pick(rng, _MODEL_SHARES, n)
-    region = _pick(rng, [share for _, share in ref.REGIONS], n)
+    tenant, topic = pick(rng, _TENANT_SHARES, n), pick(rng, _TOPIC_SHARES, n)
+    feature, model = pick(rng, _FEATURE_SHARES, n), pick(rng, _MODEL_SHARES, n)
+    region = pick(rng, [share for _, share in ref.REGIONS], n)
     user = (rng.random(n) ** 2 * ref.USERS_PER_TENANT).astype(np.intp) + tenant * ref.USERS_PER_TENANT
 
     def of_model(field: str) -> NDArray[Any]:
@@ -93,7 +86,16 @@ def interactions(
         "prompt_name": of_feature("prompt").astype(object),
         "prompt_version": of_feature("version").astype(object),
     }
-    active = Active(effects, at_ms, columns)
+    columns |= attributes(seed, block, n)
+    columns |= {name: np.full(n, value, dtype=object) for name, value in forced.items()}
+    active = Active(effects, at_ms, columns, seed, block)
+    drawn = columns["model_requested"] if "model_requested" not in forced else None
+    for name in ("tenant", "topic", "prompt_version", "model_requested"):
+        columns[name] = active.relabel(name, columns[name])
+    if columns["model_requested"] is not drawn:
+        model = np.array([_MODEL_CODES[name] for name in columns["model_requested"]], np.intp)
+        columns["model_served"] = of_model("served").astype(object)
+        columns["provider"] = of_model("provider").astype(object)
 
     def happens(name: str) -> NDArray[np.bool_]:
         hit: NDArray[np.bool_] = rng.random(n) < active.ratio(name, ref.RATIOS[name])
@@ -103,7 +105,7 @@ def interactions(
     unknown, off_topic, valid = happens("idk"), happens("out_of_scope"), happens("schema_valid")
     flagged, cut = happens("safety_flag"), happens("length")
     error_type = ref.names(tuple(e for e, _ in ref.ERROR_TYPES))[
-        _pick(rng, [share for _, share in ref.ERROR_TYPES], n)
+        pick(rng, [share for _, share in ref.ERROR_TYPES], n)
     ]
     filtered, called = rng.random(n) < 0.3, rng.random(n) < 0.4
     answered = ~failed
@@ -128,35 +130,54 @@ def interactions(
 
     retrieves = of_feature("retrieves")
     chunks = rng.binomial(10, ref.RETRIEVED_CHUNKS / 10, n)
+    chunks = active.scale("retrieved_chunks", chunks.astype(np.float64)).round().astype(np.int64)
     score_mean, score_sd = ref.RETRIEVAL_SCORE
-    score = (score_mean + score_sd * rng.standard_normal(n)).clip(0.0, 1.0)
-    steps = 1 + rng.poisson(ref.AGENT_STEPS - 1, n)
+    score = active.shift("retrieval_score", score_mean + score_sd * rng.standard_normal(n)).clip(0.0, 1.0)
+    steps = (
+        active.scale("steps", 1.0 + rng.poisson(ref.AGENT_STEPS - 1, n).astype(np.float64))
+        .round()
+        .astype(np.int64)
+    )
     reason = np.where(cut, "length", "stop")
     reason = np.where(of_feature("agentic") & called, "tool_calls", reason)
     reason = np.where(refused, np.where(filtered, "content_filter", "stop"), reason)
 
     columns |= {
         "duration_ms": duration_ms.round().astype(np.int64),
-        "ttft_ms": _only(answered, ttft_ms.round(1)),
+        "ttft_ms": only(answered, ttft_ms.round(1)),
         "streamed": np.full(n, True),
         "status": np.where(failed, "error", "ok"),
-        "error_type": _only(failed, error_type),
+        "error_type": only(failed, error_type),
         "retries": np.where(failed, 2, 0),
-        "finish_reason": _only(answered, reason),
+        "finish_reason": only(answered, reason),
         "tokens_in": tokens_in.astype(np.int64),
-        "tokens_out": _only(answered, tokens_out.astype(np.int64)),
+        "tokens_out": only(answered, tokens_out.astype(np.int64)),
         "tokens_cache_read": cache_read.astype(np.int64),
-        "cost": _only(answered, cost.round(8)),
+        "cost": only(answered, cost.round(8)),
         "currency": np.full(n, "USD", dtype=object),
-        "refusal": _only(answered, refused),
-        "idk": _only(answered, unknown),
+        "refusal": only(answered, refused),
+        "idk": only(answered, unknown),
         "out_of_scope": off_topic,
-        "schema_valid": _only(answered & of_feature("structured"), valid),
+        "schema_valid": only(answered & of_feature("structured"), valid),
         "cache_hit": cached,
         "safety_flag": flagged,
-        "retrieved_chunks": _only(retrieves, chunks),
-        "retrieval_score": _only(retrieves, score.round(4)),
-        "index_version": _only(retrieves, np.full(n, "kb-2026-11", dtype=object)),
-        "steps": _only(of_feature("agentic"), steps),
+        "retrieved_chunks": only(retrieves, chunks),
+        "retrieval_score": only(retrieves & (chunks > 0), score.round(4)),
+        "index_version": only(retrieves, np.full(n, "kb-2026-11", dtype=object)),
+        "steps": only(of_feature("agentic"), steps),
     }
-    return columns, {"refused": refused, "failed": failed}
+    columns |= extras(seed, block, at_ms, columns, active, answered & ~refused & ~unknown)
+    columns["priority"] = np.full(n, None, dtype=object)
+    for name in (
+        "error_type",
+        "finish_reason",
+        "priority",
+        "attributes.doc_locale",
+        "attributes.customer_tier",
+    ):
+        columns[name] = active.relabel(name, columns[name])
+    hidden = {"refused": refused, "failed": failed}
+    keep = active.kept(n)
+    if not keep.all():
+        columns, hidden = ({k: v[keep] for k, v in part.items()} for part in (columns, hidden))
+    return columns, hidden

@@ -8,6 +8,7 @@ and models are made up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -104,6 +105,18 @@ RATIOS: Final[dict[str, float]] = {
 }
 """Share of interactions (``thumbs_down``: of votes) for which each thing happens."""
 
+MORE_RATIOS: Final[dict[str, float]] = {
+    "judge_fail": 0.12,
+    "grounded": 0.05,
+    "unsupported_claim": 0.03,
+    "user_corrected": 0.01,
+    "tool_error": 0.02,
+    "success": 0.86,
+    "escalated": 0.03,
+}
+"""The same for what was measured later: ``judge_fail`` of judged answers, ``grounded`` is the share that is checked
+for support, ``unsupported_claim`` of those, ``success`` and ``escalated`` of known outcomes."""
+
 ERROR_TYPES: Final = (("timeout", 0.4), ("rate_limited", 0.3), ("server_error", 0.3))
 REFUSED_TOKENS_FACTOR: Final = 0.35
 """A refusal is shorter than an answer."""
@@ -113,13 +126,55 @@ RETRIEVED_CHUNKS: Final = 6.0
 RETRIEVAL_SCORE: Final = (0.74, 0.08)
 """Mean and standard deviation of the best chunk's similarity."""
 AGENT_STEPS: Final = 4.0
-JUDGE_SCORE: Final = (0.89, 0.09)
-"""Mean and standard deviation of the judge's score of an answer that is no refusal."""
+JUDGE_SCORE: Final = (0.918, 0.07)
+"""Mean and standard deviation of the judge's score of an answer that passes; with the failed ones 0.89 and 0.11."""
+FAILED_JUDGE_SCORE: Final = 0.68
 REFUSED_JUDGE_SCORE: Final = 0.45
 REFUSED_THUMBS_DOWN_FACTOR: Final = 4.0
 """How much likelier a refused user votes thumbs-down."""
+INDEX_AGE_DAYS: Final = (12.0, 0.6)
+"""Median age of what is retrieved, and the standard deviation of its logarithm."""
+LOCALES: Final = (("en", 0.70), ("de", 0.15), ("fr", 0.10), ("ja", 0.05))
+TIERS: Final = (("free", 0.50), ("pro", 0.35), ("enterprise", 0.15))
+SOURCES: Final = (("feed-a", 0.40), ("feed-b", 0.25), ("feed-c", 0.20), ("feed-d", 0.15))
+"""Upstream feeds that the documents and attributes come from."""
+NULL_RATIO: Final = 0.001
+"""Share of interactions that lack an upstream attribute."""
+TOOLS: Final = (("lookup", 0.5), ("calculator", 0.3), ("calendar", 0.2))
+SAFETY_MODEL_VERSION: Final = "guard-4"
+GROUNDEDNESS: Final = ("groundedness", "checker-llm", "2026-08")
+CORRECTION: Final = "user_correction"
 JUDGE: Final = ("answer_quality", "judge-llm", "2026-08")
 """Evaluation name, evaluator and evaluator version."""
+
+
+def share_of(segment: Mapping[str, str]) -> float:
+    """The share of all interactions that a segment of independent dimensions has."""
+    share = 1.0
+    for name, value in segment.items():
+        share *= _shares(name).get(value, 0.0)
+    return share
+
+
+def independent(segment: Mapping[str, str]) -> dict[str, str]:
+    """A model has one provider and a prompt one feature: what only repeats another dimension counts once."""
+    repeats = {"provider": "model_requested", "prompt_version": "feature"}
+    return {name: value for name, value in segment.items() if repeats.get(name, "") not in segment}
+
+
+def _shares(name: str) -> Mapping[str, float]:
+    tables: dict[str, Mapping[str, float]] = {
+        "tenant": dict(zip(TENANTS, zipf(len(TENANTS), TENANT_ZIPF).tolist(), strict=True)),
+        "topic": dict(zip(TOPICS, zipf(len(TOPICS), TOPIC_ZIPF).tolist(), strict=True)),
+        "feature": {f.name: f.share for f in FEATURES},
+        "prompt_version": {f.version: f.share for f in FEATURES},
+        "prompt_name": {f.prompt: f.share for f in FEATURES},
+        "region": dict(REGIONS),
+        "model_requested": {m.name: m.share for m in MODELS},
+        "provider": {m.provider: sum(x.share for x in MODELS if x.provider == m.provider) for m in MODELS},
+        "attributes.source": dict(SOURCES),
+    }
+    return tables[name]
 
 
 def names(values: tuple[str, ...]) -> Names:

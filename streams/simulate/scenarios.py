@@ -22,6 +22,17 @@ class Truth:
     end_ms: int
     segment: Mapping[str, str]
     fields: tuple[str, ...]
+    strength: str = "severe"
+    seed: int = 0
+    ramp_ms: int = 0
+    alert_type: str = "model_drift"
+    severity: str = "critical"
+    """The least that an alert on it should have; ``none`` for what must not page."""
+    origin: str = "external API"
+    target_events: int = 14
+    """Affected events within which it should be known."""
+    benign: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ def silent_model_change(onset_ms: int, duration_secs: float = 7200.0) -> Scenari
         onset_ms,
         end_ms,
         segment,
-        ("refusal", "tokens_out", "duration_ms", "cost", "finish_reason"),
+        ("refusal", "tokens_out", "duration_ms", "cost", "finish_reason", "outcome", "tool_calls"),
     )
     return Scenario((effect,), truth)
 

@@ -8,8 +8,8 @@ c).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Final
 
@@ -21,8 +21,11 @@ from streams.simulate.effects import Columns, Effect
 from streams.simulate.events import Event, encode
 from streams.simulate.feedback import LONGEST_DELAY_MS, feedback
 from streams.simulate.interactions import interactions
+from streams.simulate.reference import independent, share_of
 
 Batch = list[Event]
+_MORE_SEEDS: Final = 1_000_003
+"""Distance between the seeds of the usual traffic and of what effects add."""
 BLOCK_EVENTS: Final = 2048
 """A block is as long as it takes for about this many interactions, so that columns pay off at any rate."""
 BLOCKS_MS: Final = (1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000)
@@ -81,26 +84,43 @@ def generate(spec: TrafficSpec) -> Iterator[Batch]:
     first = max(0, spec.start_ms - LONGEST_DELAY_MS) // block_ms
     for block in range(first, -(-spec.end_ms // block_ms)):
         until_ms = min((block + 1) * block_ms, spec.end_ms)
-        columns, hidden = interactions(spec.seed, block, arrival_times(spec, block), spec.effects)
-        replies = feedback(spec.seed, block, columns, hidden, spec.effects)
-        waiting += encode("feedback", _where(replies, replies["occurred_at"] >= spec.start_ms))
+        batch: Batch = []
+        for seed, times, forced in _sources(spec, block):
+            columns, hidden = interactions(seed, block, times, spec.effects, forced)
+            replies = feedback(seed, block, columns, hidden, spec.effects)
+            waiting += encode("feedback", _where(replies, replies["occurred_at"] >= spec.start_ms))
+            wanted = (columns["occurred_at"] >= spec.start_ms) & (columns["occurred_at"] < spec.end_ms)
+            batch += encode("interaction", _where(columns, wanted))
         waiting.sort(key=itemgetter(2))
         due = next((i for i, event in enumerate(waiting) if event.occurred_at_ms >= until_ms), len(waiting))
-        wanted = (columns["occurred_at"] >= spec.start_ms) & (columns["occurred_at"] < spec.end_ms)
-        batch = encode("interaction", _where(columns, wanted)) + waiting[:due]
+        batch += waiting[:due]
         batch.sort(key=itemgetter(2))
         del waiting[:due]
         if batch:
             yield batch
 
 
-def arrival_times(spec: TrafficSpec, block: int) -> NDArray[np.int64]:
+def _sources(spec: TrafficSpec, block: int) -> Iterator[tuple[int, NDArray[np.int64], Mapping[str, str]]]:
+    """(seed, arrival times, forced dimensions): the usual traffic, then what effects add to a segment's volume."""
+    yield spec.seed, arrival_times(spec, block), {}
+    for number, effect in enumerate(spec.effects):
+        span_ms = (block * spec.block_ms, (block + 1) * spec.block_ms)
+        if effect.volume <= 1.0 or effect.onset_ms >= span_ms[1] or effect.end_ms <= span_ms[0]:
+            continue
+        seed = spec.seed + _MORE_SEEDS * (number + 1)
+        rate_per_sec = spec.rate_per_sec * share_of(independent(effect.segment)) * (effect.volume - 1.0)
+        times = arrival_times(replace(spec, seed=seed), block, rate_per_sec)
+        thinned = np.random.default_rng([seed, block]).random(len(times)) < effect.strength(times)
+        yield seed, times[thinned], effect.segment
+
+
+def arrival_times(spec: TrafficSpec, block: int, rate_per_sec: float | None = None) -> NDArray[np.int64]:
     """When the interactions of one block of the grid end, whole block, epoch ms ascending."""
     return arrivals(
         spec.seed,
         block,
         spec.block_ms,
-        spec.rate_per_sec,
+        spec.rate_per_sec if rate_per_sec is None else rate_per_sec,
         burst_cv=spec.burst_cv,
         peak_trough=spec.peak_trough,
         weekend=spec.weekend,
