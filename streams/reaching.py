@@ -27,10 +27,12 @@ from aiokafka.protocol.metadata import MetadataRequest
 from sinks.credentials import CredentialError
 from streams.kafka_config import PASSWORD_VARIABLE, KafkaConfig
 
+REACH_CLIENT: Final = "tidewatch-reach"
 CONNECT_SECS: Final = 5.0
 _FIRST_PAUSE_SECS: Final = 0.02
 _LONGEST_PAUSE_SECS: Final = 1.0
 _PAUSE_AFTER_CUT_SECS: Final = 0.25
+_CLOSE_SECS: Final = 1.0
 _EXPIRED: Final = 10
 _WRONG_NAME: Final = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
@@ -99,7 +101,7 @@ async def _connect(host: str, port: int, settings: dict[str, Any]) -> None:
             connection = await create_conn(
                 host,
                 port,
-                client_id="tidewatch-reach",
+                client_id=REACH_CLIENT,
                 request_timeout_ms=int(CONNECT_SECS * 1000),
                 **settings,
             )
@@ -108,8 +110,9 @@ async def _connect(host: str, port: int, settings: dict[str, Any]) -> None:
                 # What was read is the broker's "invalid token", which aiokafka does not wait for.
                 raise SaslAuthenticationFailed("the broker does not accept it; see the broker's log for why")
     finally:
-        if connection is not None:
-            connection.close()
+        if connection is not None and (closed := connection.close()) is not None:
+            # A program that ends at once would leave the socket to the garbage collector.
+            await asyncio.wait([closed], timeout=_CLOSE_SECS)
 
 
 def _stays(error: BaseException) -> bool:
