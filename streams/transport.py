@@ -172,9 +172,11 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             wanted = others if chunks else active_partitions
             if wanted:  # an empty set would mean all
                 wait_secs = 0 if chunks else timeout
-                chunks += self._label(
-                    await fetcher.fetched_records(wanted, timeout=wait_secs, max_records=4 * size)
-                )
+                fetched = await fetcher.fetched_records(wanted, timeout=wait_secs, max_records=4 * size)
+                chunks += self._label(fetched)
+                for topic_partition in fetched.keys() & fetcher._records.keys():
+                    # Else it would be served until nothing fetched is left of it, while the others stand still.
+                    fetcher._records.move_to_end(topic_partition)
         self.fetches += 1
         return chunks
 

@@ -110,8 +110,10 @@ async def send_in_order(
         await producer.stop()
 
 
-async def read_all(config: Config, topic: str, *, isolation_level: str = "read_uncommitted") -> list[Any]:
-    """All records of a topic from its beginning to its end as of now, partition by partition."""
+async def read_all(
+    config: Config, topic: str, *, isolation_level: str = "read_uncommitted", since: int = 0
+) -> list[Any]:
+    """All records of a topic to its end as of now, partition by partition, each from offset ``since`` on."""
     consumer = AIOKafkaConsumer(
         **client_settings(config.kafka), enable_auto_commit=False, isolation_level=isolation_level
     )
@@ -123,7 +125,11 @@ async def read_all(config: Config, topic: str, *, isolation_level: str = "read_u
         }
         tps = [TopicPartition(topic, number) for number in sorted(numbers)]
         consumer.assign(tps)
-        await consumer.seek_to_beginning(*tps)
+        if since:
+            for tp in tps:
+                consumer.seek(tp, since)
+        else:
+            await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)
         found: dict[TopicPartition, list[Any]] = {tp: [] for tp in tps}
         while any([await consumer.position(tp) < ends[tp] for tp in tps]):

@@ -16,8 +16,8 @@ from tests.recovery.rig.brokers import kafka
 from tests.recovery.rig.measure import Usage
 from tests.recovery.rig.offsets import Offsets
 from tests.recovery.rig.outcomes import counts, together
-from tests.recovery.rig.run import Run, traffic
-from tests.recovery.rig.stream import undisturbed
+from tests.recovery.rig.run import Run
+from tests.recovery.rig.stream import SHORT_TRAFFIC, LongTraffic, undisturbed
 from tests.recovery.rig.verdict import compare
 from tests.support.processes import Child
 
@@ -30,9 +30,7 @@ FAULTS: Final = ("join", "leave", "kill", "pause")
 
 
 class _Length(NamedTuple):
-    minutes: int
-    """Of event time."""
-    per_sec: float
+    traffic: LongTraffic
     feed_secs: float
     every_secs: float
     """Between faults; also how long a pause lasts: longer than the session, so that the paused one is a zombie."""
@@ -40,8 +38,10 @@ class _Length(NamedTuple):
     idle_secs: int
 
 
-SHORT: Final = _Length(10, per_sec=12.0, feed_secs=15.0, every_secs=3.0, session_secs=2.0, idle_secs=3)
-FULL: Final = _Length(60, per_sec=50.0, feed_secs=600.0, every_secs=10.0, session_secs=6.0, idle_secs=10)
+SHORT: Final = _Length(SHORT_TRAFFIC, feed_secs=15.0, every_secs=3.0, session_secs=2.0, idle_secs=3)
+FULL: Final = _Length(
+    LongTraffic(1200, 150.0), feed_secs=600.0, every_secs=10.0, session_secs=6.0, idle_secs=10
+)
 
 
 class _Group:
@@ -114,7 +114,7 @@ class _Group:
 
 
 def _churn(scale: Scale, length: _Length, store: str) -> Outcome:
-    events = traffic(length.minutes, length.per_sec)
+    events = list(length.traffic)
     with kafka(scale.folder / "kafka") as broker, ExitStack() as stack:
         run = Run(
             broker,
@@ -136,8 +136,9 @@ def _churn(scale: Scale, length: _Length, store: str) -> Outcome:
             if feeder.is_alive():
                 group.fault()
         group.resume()
+        offsets.await_done()
         run.await_end(events)
-        verdict = compare(run.results(events), undisturbed(length.minutes, length.per_sec))
+        verdict = compare(run.results(events), undisturbed(length.traffic))
     failures = [*group.problems, *verdict.examples]
     if not scale.short and offsets.worst_secs > length.session_secs + STALL_SECS:
         failures.append(f"a partition stood still for {offsets.worst_secs:.1f} s")

@@ -17,6 +17,7 @@ from aiokafka.structs import TopicPartition
 from streams.app import group_name
 from streams.client import client_settings, open_admin
 from streams.config import Config
+from tests.support.processes import eventually
 
 
 class Offsets:
@@ -43,6 +44,14 @@ class Offsets:
     @property
     def worst_secs(self) -> float:
         return max(self.worst_stall_secs.values())
+
+    def await_done(self, *, within_secs: float = 150.0) -> None:
+        """Wait until every record of the topic is committed."""
+        eventually(
+            lambda: self.lag and self.lag[-1][1] == 0,
+            within_secs=within_secs,
+            what="all that was sent is committed",
+        )
 
     async def _watch(self) -> None:
         admin = await open_admin(self._config.kafka)

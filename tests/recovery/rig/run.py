@@ -148,8 +148,8 @@ class Run:
             nonlocal seen
             if (written := self.summaries_written()) == seen:
                 return False
-            seen = written
-            return any(orjson.loads(v)["window_start_ms"] >= last for v in self.read(SUMMARIES))
+            new, seen = asyncio.run(read_all(self.config, SUMMARIES, since=seen)), written
+            return any(orjson.loads(record.value)["window_start_ms"] >= last for record in new)
 
         eventually(
             last_window_closed,

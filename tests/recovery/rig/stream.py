@@ -19,7 +19,7 @@ from streams.config import Config
 from streams.producing import Pace, produce
 from streams.simulate.scenarios import silent_model_change
 from streams.simulate.traffic import TrafficSpec, generate
-from tests.recovery.rig.run import START_MS, Event, offline, traffic
+from tests.recovery.rig.run import START_MS, Event, end_ms, offline
 from tests.recovery.rig.verdict import Results
 
 DISORDER_MS: Final = 9_000
@@ -72,15 +72,20 @@ def _change(at_ms: int) -> Event:
 
 
 @cache
-def undisturbed(minutes: int, per_sec: float) -> Results:
-    """What ``offline`` says about ``traffic``."""
-    return offline(traffic(minutes, per_sec))
+def undisturbed(events: LongTraffic) -> Results:
+    """What ``offline`` says about it; once for all experiments of a process."""
+    return offline(events, until_ms=end_ms(events.end))
+
+
+SHORT_TRAFFIC: Final = LongTraffic(600, 12.0)
+"""Ten minutes, one incident: the input of short versions."""
 
 
 class Feeder:
     """Sends traffic at a steady rate from a process of its own: making it costs as much as aggregating it."""
 
-    def __init__(self, config: Config, events: Iterable[Event], per_sec: float) -> None:
+    def __init__(self, config: Config, events: Iterable[Event], per_sec: float | None) -> None:
+        """``per_sec`` None: as fast as the broker takes it."""
         spawn = multiprocessing.get_context("spawn")
         self._process = spawn.Process(target=_feed, args=(config, events, per_sec), daemon=True)
         self.began = time.monotonic()
@@ -106,5 +111,5 @@ class Feeder:
         self._process.join()
 
 
-def _feed(config: Config, events: Iterable[Event], per_sec: float) -> None:
+def _feed(config: Config, events: Iterable[Event], per_sec: float | None) -> None:
     asyncio.run(produce(events, config.kafka, pace=Pace(rate_per_sec=per_sec)))
