@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,11 @@ class Trial:
         self.stalls_secs: list[float] = []
         self.unasked: list[str] = []
         """How workers ended that nobody had killed."""
+        self.notes: list[str] = []
+        self.failures: list[str] = []
+        self.at_end: list[Callable[[], None]] = []
+        """Called when all is done and the broker still runs."""
+        self.usage = Usage(self.pids)
         self._stack = stack
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -71,6 +77,18 @@ class Trial:
 
     def end(self) -> None:
         self._over.set()
+
+    def stop(self, index: int = 0, *, within_secs: float) -> tuple[float, int]:
+        """SIGTERM, and start another one; how long the end took, and the exit code."""
+        with self._lock:
+            worker = self.workers[index]
+            began = time.monotonic()
+            worker.send(signal.SIGTERM)
+            code = worker.wait(within_secs)
+            took_secs = time.monotonic() - began
+            self.faults += 1
+            self._replace(index)
+        return took_secs, code
 
     def pids(self) -> list[int]:
         return [worker.pid for worker in self.workers]
@@ -105,17 +123,18 @@ def trial(
     with ExitStack() as stack:
         running = Trial(run, stack, events, through)
         keeper = threading.Thread(target=running.keep_running, name="keeper")
-        usage = Usage(running.pids)
         feeder = run.send_slowly(events, feed_secs)
         stack.callback(feeder.join)
         running.start(workers)
         keeper.start()
         stack.callback(keeper.join)
         stack.callback(running.end)
-        with usage:
+        with running.usage:
             yield running, outcome
             feeder.join()
             run.await_end(events, within_secs=END_SECS)
+            for call in running.at_end:
+                call()
     verdict = compare(run.results(events), truth(minutes))
     outcome.append(
         Outcome(
@@ -124,8 +143,8 @@ def trial(
             lost=verdict.lost,
             doubled=verdict.doubled,
             worst_stall_secs=max(running.stalls_secs, default=None),
-            worst_rss_mb=usage.worst_rss_mb,
-            notes=f"{len(events):,} records",
-            failures=verdict.examples,
+            worst_rss_mb=running.usage.worst_rss_mb,
+            notes="; ".join([f"{len(events):,} records", *running.notes]),
+            failures=(*running.failures, *verdict.examples),
         )
     )
