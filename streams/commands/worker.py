@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from streams.commands.common import config_option, load_or_exit
+from streams.config import Config
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @click.group("worker")
@@ -27,11 +31,20 @@ def command() -> None:
     """
 
 
+def _port_option(function: _Function) -> _Function:
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65_535),
+        help="Port of /livez, /readyz and /metrics, instead of operate.port: one for each worker of a host.",
+    )(function)
+
+
 @command.command("detect")
+@_port_option
 @config_option
-def detect(config_path: Path | None) -> None:
+def detect(config_path: Path | None, port: int | None) -> None:
     """Aggregate the input partitions, decide, and alert."""
-    config = load_or_exit(config_path)
+    config = _listening_at(load_or_exit(config_path), port)
     from streams.agents import DetectWorker
     from streams.worker import run_worker
 
@@ -39,14 +52,21 @@ def detect(config_path: Path | None) -> None:
 
 
 @command.command("record")
+@_port_option
 @config_option
-def record(config_path: Path | None) -> None:
+def record(config_path: Path | None, port: int | None) -> None:
     """Copy what happened into ClickHouse."""
-    config = load_or_exit(config_path)
+    config = _listening_at(load_or_exit(config_path), port)
     from streams.recording import RecordWorker
     from streams.worker import run_worker
 
     _exit(run_worker(RecordWorker, config))
+
+
+def _listening_at(config: Config, port: int | None) -> Config:
+    if port is None:
+        return config
+    return config.model_copy(update={"operate": config.operate.model_copy(update={"port": port})})
 
 
 def _exit(code: int) -> NoReturn:

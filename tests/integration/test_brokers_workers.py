@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import orjson
 import pytest
@@ -99,6 +102,17 @@ def test_a_worker_only_talks_to_the_broker_and_stops_in_time(broker: Broker, tmp
         assert connections
         assert {found.state for found in connections} == {ESTABLISHED}
         assert {found.remote for found in connections} == {broker.bootstrap}
+        told = subprocess.run(
+            [sys.executable, "-m", "streams", "status", "--json", "--config", str(path)],
+            capture_output=True,
+            cwd=tmp_path,
+            timeout=60,
+            check=True,
+        )
+        shown = orjson.loads(told.stdout)
+        assert (shown["role"], shown["pid"], shown["state"]) == ("detect", child.pid, "ready")
+        metrics = urlopen(f"http://{listening[0]}/metrics").read().decode()
+        assert 'tidewatch_records_total{topic="llm.interactions"} 8000.0' in metrics
         started = time.monotonic()
         child.send(signal.SIGTERM)
         assert child.wait(15) == 0, child.output()
@@ -154,11 +168,11 @@ def test_a_second_worker_takes_over(broker: Broker, tmp_path: Path, number: sign
 def test_a_worker_without_topics_or_broker_says_what_to_do(tansu: Broker, tmp_path: Path) -> None:
     path = tansu.write_config(tmp_path / "t.toml", tmp_path)
     with tidewatch("worker", "detect", "--config", str(path), log=tmp_path / "log", cwd=tmp_path) as child:
-        assert child.wait(20) == 1
+        assert child.wait(60) == 1
     assert "run: tidewatch topics create" in child.output()
     nobody = Broker("127.0.0.1:1", real=False)
     path = nobody.write_config(tmp_path / "t.toml", tmp_path)
     with tidewatch("worker", "detect", "--config", str(path), log=tmp_path / "log2", cwd=tmp_path) as child:
-        assert child.wait(30) == 1
+        assert child.wait(60) == 1
     assert "no broker answers at 127.0.0.1:1" in child.output()
     assert "Traceback" not in child.output()
