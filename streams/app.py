@@ -16,6 +16,9 @@ SWITCH_INTERVAL_SECS = 0.05
 """Faust fetches in a second thread. With Python's default of 5 ms the two threads lose a third of the throughput
 to handing the interpreter's lock to and fro."""
 
+WORKER_CLIENT = "tidewatch-worker"
+"""How brokers know our consumers and producers."""
+
 QUEUED_CHUNKS = 8
 """Chunks in front of an agent, at most; each is one fetch response (1 MiB) or less."""
 
@@ -33,6 +36,7 @@ class ChunkApp(faust.App):  # type: ignore[misc]
             web_enabled=False,
             topic_disable_leader=True,
             topic_allow_declare=False,
+            broker_client_id=WORKER_CLIENT,
             broker_session_timeout=config.kafka.session_timeout_secs,
             broker_heartbeat_interval=1,
             broker_request_timeout=max(config.kafka.session_timeout_secs, 20.0),

@@ -69,8 +69,12 @@ class EmbeddedBroker:
     lives as long as the broker should: the kernel's parent-death signal follows the thread that forked.
     """
 
-    def __init__(self, *, port: int | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self, *, port: int | None = None, log: Path | None = None, advertised_port: int | None = None
+    ) -> None:
+        """``advertised_port`` is where clients are told to connect, if there is something in between."""
         self.port = port or free_port()
+        self._advertised_port = advertised_port or self.port
         self.cluster_id = f"embedded-{secrets.token_hex(8)}"
         self._log_path = log
         self._log: IO[bytes] | None = None
@@ -103,7 +107,7 @@ class EmbeddedBroker:
                 "broker",
                 *("--cluster-id", self.cluster_id),
                 *("--listener-url", url),
-                *("--advertised-listener-url", url),
+                *("--advertised-listener-url", f"tcp://127.0.0.1:{self._advertised_port}"),
                 *("--storage-engine", "memory://tansu/"),
             ],
             stdin=subprocess.DEVNULL,

@@ -53,6 +53,8 @@ def producer_settings(kafka: KafkaConfig) -> dict[str, Any]:
     }
 
 
+ADMIN_CLIENT = "tidewatch-admin"
+
 MAX_REQUEST_BYTES = 1_040_000
 """Largest produce request; below the brokers' own default limit of a record batch (1,048,588 bytes)."""
 
@@ -81,7 +83,12 @@ async def open_admin(kafka: KafkaConfig, timeout_secs: float = 10.0) -> AIOKafka
     deadline = time.monotonic() + timeout_secs
     await await_brokers(kafka, timeout_secs)
     while True:
-        admin = AIOKafkaAdminClient(**client_settings(kafka), request_timeout_ms=10_000, retry_backoff_ms=100)
+        admin = AIOKafkaAdminClient(
+            **client_settings(kafka),
+            client_id=ADMIN_CLIENT,
+            request_timeout_ms=10_000,
+            retry_backoff_ms=100,
+        )
         try:
             await admin.start()
             return admin

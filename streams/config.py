@@ -158,6 +158,16 @@ class RecordConfig(_Section):
     batch_secs: float = Field(1.0, gt=0, le=60, description="A batch waits this long, at most.")
 
 
+class UpConfig(_Section):
+    """How `tidewatch up` runs."""
+
+    broker_memory_mb: int = Field(
+        1024,
+        ge=64,
+        description="Ceiling for the embedded broker, whose log is in memory; there it goes on with an empty log.",
+    )
+
+
 class Config(_Section):
     """The root of the configuration."""
 
@@ -178,6 +188,7 @@ class Config(_Section):
         DEFAULT_RULES, description="Absolute rules; setting any replaces the defaults."
     )
     clickhouse: ClickHouseConfig = ClickHouseConfig()
+    up: UpConfig = UpConfig()
     operate: OperateConfig = OperateConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     monitoring: MonitoringConfig = MonitoringConfig()

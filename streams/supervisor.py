@@ -21,10 +21,16 @@ from typing import IO, Literal, NamedTuple
 
 import orjson
 
+from streams.app import WORKER_CLIENT
 from streams.broker import EmbeddedBroker, die_with_parent, free_port, is_free
-from streams.client import open_admin
+from streams.broker_gate import Gate
+from streams.broker_memory import memory_spent
+from streams.client import ADMIN_CLIENT, open_admin
 from streams.config import Config
+from streams.logs import Seldom
 from streams.operate.status import read_status
+from streams.reaching import REACH_CLIENT
+from streams.renewal import FROM_CLIENT, TO_CLIENT, End, move
 from streams.topic_admin import create_topics
 
 UP_FILE = "up.json"
@@ -33,6 +39,11 @@ FIRST_BACK_OFF_SECS = 0.5
 LONGEST_BACK_OFF_SECS = 15.0
 STEADY_SECS = 60.0
 """A process that ran this long starts again without delay."""
+
+LITTLE_RECORDS = 1000
+"""What a worker may still have to do when the broker's log is replaced; it is carried over."""
+SETUP_CLIENTS = (ADMIN_CLIENT, REACH_CLIENT)
+WORKER_CLIENTS = (WORKER_CLIENT, *SETUP_CLIENTS)
 
 State = Literal["starting", "running", "restarting", "stopped"]
 
@@ -83,6 +94,7 @@ class LocalStack:
         self._roles += [("record", "record")] if record else []
         self._processes = {"broker": Process("broker")} | {name: Process(name) for _, name in self._roles}
         self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._gate = Gate(_wanted_port(config))
         self._broker: EmbeddedBroker | None = None
         self._task: asyncio.Task[None] | None = None
         self._lock: IO[bytes] | None = None
@@ -97,7 +109,8 @@ class LocalStack:
     async def __aenter__(self) -> LocalStack:
         self._take_lock()
         try:
-            await self._start_broker(_wanted_port(self._base_config))
+            await self._gate.start()
+            await self._start_broker()
             self._task = asyncio.create_task(self._supervise())
         except BaseException:
             await self._stop()
@@ -136,24 +149,76 @@ class LocalStack:
             async with asyncio.TaskGroup() as group:
                 workers = [group.create_task(self._keep(role, name)) for role, name in self._roles]
                 broker_ended = group.create_task(self._broker_ended())
-                await broker_ended
-                for worker in workers:
-                    worker.cancel()
-            self._tell("the broker ended; its log is lost: starting again")
-            self._processes["broker"].restarts += 1
+                full = group.create_task(self._broker_full(self._broker))
+                await asyncio.wait([broker_ended, full], return_when=asyncio.FIRST_COMPLETED)
+                for task in (*workers, broker_ended, full):
+                    task.cancel()
             await self._stop_children()
-            await self._start_broker(self._broker.port)
+            self._processes["broker"].restarts += 1
+            if self._broker.returncode is None:
+                await self._renew(self._broker)
+            else:
+                self._tell("the broker ended; its log is lost: starting again")
+                await self._start_broker()
 
     async def _broker_ended(self) -> None:
         assert self._broker is not None  # noqa: S101 - started before
         while self._broker.returncode is None:  # noqa: ASYNC110 - a process is no event
             await asyncio.sleep(0.2)
 
-    async def _start_broker(self, port: int) -> None:
+    async def _broker_full(self, broker: EmbeddedBroker) -> None:
+        """Return when the broker's log has to be replaced: it is full, and the workers are through with it."""
+        ceiling_mb = self.config.up.broker_memory_mb
+        await memory_spent(lambda: broker.pid, ceiling_mb, self._tell)
+        self._gate.admit(None, dict.fromkeys(WORKER_CLIENTS, broker.port))
+        self._tell(f"the broker's log is full ({ceiling_mb} MB): producers wait")
+        since_ms, again = time.time_ns() // 1_000_000, Seldom()
+        again()
+        while behind := self._behind(since_ms):
+            if again():
+                self._tell(f"producers wait still, for {', '.join(behind)}")
+            await asyncio.sleep(0.1)
+
+    def _behind(self, since_ms: int) -> list[str]:
+        """Workers that have not said since then that little is left for them to do."""
+        behind = []
+        for role, name in self._roles:
+            status = read_status(self.config.state_dir).get((role, self._processes[name].pid or 0), {})
+            lag = status.get("lag") if status.get("at_ms", 0) > since_ms else None
+            if lag is None or lag > LITTLE_RECORDS:
+                behind.append(name if lag is None else f"{name}, {lag:,} records behind")
+        return behind
+
+    async def _renew(self, old: EmbeddedBroker) -> None:
+        """Go on with an empty log; the workers have stopped."""
+        new = self._new_broker()
+        new_clients = dict.fromkeys((TO_CLIENT, *SETUP_CLIENTS), new.port)
+        self._gate.admit(None, {FROM_CLIENT: old.port} | new_clients)
+        try:
+            await self._set_up(new)
+            moved = await move(self.config, self._end_of(old), self._end_of(new))
+        except BaseException:
+            await new.stop()
+            raise
+        self._broker = new
+        self._gate.admit(new.port)
+        self._mark("broker", new.pid, "running")
+        await old.stop()
+        self._tell(
+            f"the broker goes on with an empty log; {moved:,} records that were still needed went along"
+        )
+
+    def _end_of(self, broker: EmbeddedBroker) -> End:
+        return End(self.config.kafka.on_this_computer(broker.bootstrap), broker.cluster_id)
+
+    def _new_broker(self) -> EmbeddedBroker:
+        return EmbeddedBroker(log=self._folder / "broker.log", advertised_port=self._gate.port)
+
+    async def _start_broker(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._broker = EmbeddedBroker(port=port, log=self._folder / "broker.log")
-        await self._broker.start()
-        kafka = self._base_config.kafka.on_this_computer(self._broker.bootstrap)
+        self._broker = self._new_broker()
+        self._gate.admit(self._broker.port)
+        kafka = self._base_config.kafka.on_this_computer(f"127.0.0.1:{self._gate.port}")
         checkpoint = self._base_config.checkpoint.model_copy(update={"store": "sqlite"})
         self.config = self._base_config.model_copy(
             update={
@@ -163,12 +228,16 @@ class LocalStack:
             }
         )
         _write_private(self._folder / "config.json", self.config.model_dump_json())
-        admin = await open_admin(kafka)
+        await self._set_up(self._broker)
+        self._mark("broker", self._broker.pid, "running")
+
+    async def _set_up(self, broker: EmbeddedBroker) -> None:
+        await broker.start()
+        admin = await open_admin(self._end_of(broker).kafka)
         try:
             await create_topics(admin, self.config)
         finally:
             await admin.close()
-        self._mark("broker", self._broker.pid, "running")
 
     async def _keep(self, role: str, name: str) -> None:
         """Run one worker, again and again."""
@@ -208,7 +277,7 @@ class LocalStack:
         process.pid, process.state = pid, state
         known = {p.name: p.pid for p in self._processes.values() if p.pid is not None}
         assert self._broker is not None  # noqa: S101 - started before anything is marked
-        running = RunningStack(os.getpid(), self._broker.bootstrap, self._broker.cluster_id, known)
+        running = RunningStack(os.getpid(), self.bootstrap, self._broker.cluster_id, known)
         draft = self.config.state_dir / f"{UP_FILE}.new"
         try:
             draft.write_bytes(orjson.dumps(running._asdict()))
@@ -225,6 +294,7 @@ class LocalStack:
         await self._stop_children()
         if self._broker is not None:
             await self._broker.stop()
+        await self._gate.close()
         (self.config.state_dir / UP_FILE).unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()

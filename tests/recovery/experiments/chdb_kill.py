@@ -159,10 +159,9 @@ def _kill_workers(folder: Path, rng: random.Random, kills: int, minutes: int, pe
             worker = run.worker(stack, role="record")
             asyncio.run(send_in_order(run.config, places[number * size : (number + 1) * size]))
             if number < kills:
-                before = _progress(run, worker.pid)
                 eventually(
-                    lambda before=before, pid=worker.pid: _progress(run, pid) > before,  # type: ignore[misc]
-                    within_secs=60,
+                    lambda pid=worker.pid: _rows(run, pid) > 0,  # type: ignore[misc]
+                    within_secs=120,
                     what="the worker stores rows",
                 )
                 time.sleep(rng.uniform(0, 0.5))
@@ -190,7 +189,7 @@ def _status(run: Run, pid: int) -> dict[str, Any]:
     return found
 
 
-def _progress(run: Run, pid: int) -> int:
+def _rows(run: Run, pid: int) -> int:
     return int(_status(run, pid).get("rows", 0))
 
 
