@@ -13,7 +13,7 @@ from detectors.monitor import Detect
 from detectors.records import Incident, Severity
 from detectors.rules.book import RuleBook
 from detectors.sketches.block import decode, merge
-from detectors.sketches.exemplars import RecentExemplars
+from detectors.sketches.recent import RecentExemplars
 from detectors.sketches.translation import recode
 from detectors.sketches.window import WindowBlock
 from sinks.alerts_topic import alert_message

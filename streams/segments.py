@@ -11,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.records import FLEET, OVERFLOW_VALUE, SegmentKey
-from detectors.sketches.block import Block, Entries, Exemplar, sum_entries
+from detectors.sketches.block import Block
 from detectors.sketches.build import Segmentation
+from detectors.sketches.entries import Entries, sum_entries
+from detectors.sketches.exemplars import worst
 from detectors.sketches.layout import Layout
 
+_DENSE_FACTOR = 8
+"""Number codes through a table while it has at most this many cells per record, else sort."""
 _SHORT_NAMES = {"model": "model_requested"}
 
 
@@ -73,11 +77,15 @@ class Dimensions:
     def segmentations(self, count: int) -> list[Segmentation]:
         """The segment of each of the ``count`` records in every segmentation, the whole fleet first."""
         parts = {
-            dimension: (np.concatenate(self._codes[dimension]), interner.labels)
+            dimension: (_joined(self._codes[dimension]), interner.labels)
             for dimension, interner in self._interners.items()
         }
         fleet = Segmentation(np.ones(count, np.int32), [FLEET])
         return [fleet, *(_combine(names, [parts[name] for name in names]) for names in self._by)]
+
+
+def _joined(parts: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _reader(dimension: str) -> Callable[[Any], str | None]:
@@ -102,16 +110,30 @@ def _combine(names: tuple[str, ...], parts: list[tuple[NDArray[np.int32], list[s
         combined = combined * (len(more_labels) + 1) + more
         known &= more > 0
     combined[~known] = 0
-    distinct, inverse = np.unique(combined, return_inverse=True)
-    missing = 1 if len(distinct) and distinct[0] == 0 else 0
+    distinct, codes = _numbered(combined)
     segments = []
-    for code in distinct[missing:].tolist():
+    for code in distinct.tolist():
         values = []
         for _, part_labels in reversed(parts):
             code, at = divmod(code, len(part_labels) + 1)
             values.append(part_labels[at - 1])
         segments.append(SegmentKey(names, tuple(reversed(values))))
-    return Segmentation((inverse + (1 - missing)).astype(np.int32), segments)
+    return Segmentation(codes, segments)
+
+
+def _numbered(combined: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The distinct codes but 0, ascending, and for each record 1 + the index of its code, or 0."""
+    span = int(combined.max()) + 1
+    if span > _DENSE_FACTOR * len(combined) + 4096:
+        distinct, inverse = np.unique(combined, return_inverse=True)
+        missing = 1 if distinct[0] == 0 else 0
+        return distinct[missing:], (inverse + (1 - missing)).astype(np.int32)
+    table = np.zeros(span, np.int32)
+    table[combined] = 1
+    table[0] = 0
+    distinct = np.flatnonzero(table)
+    table[distinct] = np.arange(1, len(distinct) + 1, dtype=np.int32)
+    return distinct, table[combined]
 
 
 def cap_segments(block: Block, layout: Layout, max_segments: int) -> Block:
@@ -145,18 +167,13 @@ def overflow(block: Block, dropped: set[int], layout: Layout) -> Block:
     rows = np.fromiter((place[segment] for segment in renamed), np.int32, len(renamed))
     counters = np.zeros((len(segments), layout.width), np.int64)
     np.add.at(counters, rows, block.counters)
-    exemplars: dict[tuple[int, int], Exemplar] = {}
-    for (row, measure), exemplar in block.exemplars.items():
-        key = (int(rows[row]), measure)
-        if key not in exemplars or exemplar > exemplars[key]:
-            exemplars[key] = exemplar
     return Block(
         segments,
         counters,
         _moved(block.histograms, rows),
         _moved(block.categories, rows),
         block.labels,
-        exemplars,
+        worst([block.exemplars._replace(row=rows[block.exemplars.row])]),
     )
 
 

@@ -11,10 +11,13 @@ notes (``LinearlyInterpolatedMapping``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detectors.sketches.entries import changes
 
 RELATIVE_ERROR: Final = 1 / 128
 _MANTISSA_BITS: Final = 52
@@ -54,19 +57,19 @@ def quantile(buckets: NDArray[np.int32], counts: NDArray[np.int64], q: float) ->
 
 
 def quantiles_by_row(
-    rows: NDArray[np.int32], buckets: NDArray[np.int32], counts: NDArray[np.int64], q: float
+    rows: NDArray[np.int32], buckets: NDArray[np.int32], counts: NDArray[np.int64], qs: Sequence[float]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
-    """``quantile`` for many histograms at once.
+    """``quantile`` for many histograms and quantiles at once.
 
     ``rows`` names the histogram of each entry; entries are sorted by (row, bucket). Returns the rows that
-    have entries, their quantile and their number of observations.
+    have entries, their quantiles as [qs, rows] and their number of observations.
     """
     if not len(rows):
-        return rows, np.empty(0), np.empty(0, np.int64)
-    starts = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
+        return rows, np.empty((len(qs), 0)), np.empty(0, np.int64)
+    starts = np.flatnonzero(changes(rows))
     totals = np.add.reduceat(counts, starts)
     cumulative = np.cumsum(counts)
     before = cumulative[starts] - counts[starts]
-    ranks = before + (q * (totals - 1)).astype(np.int64)
+    ranks = before + (np.array(qs)[:, None] * (totals - 1)).astype(np.int64)
     hit = np.searchsorted(cumulative, ranks, side="right")
     return rows[starts], value_of(buckets[hit]), totals

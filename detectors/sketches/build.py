@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.records import SegmentKey
-from detectors.sketches.block import Block, Entries, Exemplar, Int32s, empty_block, sum_entries
+from detectors.sketches.block import Block, empty_block
 from detectors.sketches.buckets import bucket_of
-from detectors.sketches.layout import Layout
+from detectors.sketches.entries import EMPTY, Entries, Int32s, changes, sum_entries
+from detectors.sketches.exemplars import Exemplars
+from detectors.sketches.layout import Flag, Layout, Value
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 MAX_ROWS = 65_536
 """Rows of one build: fixed-point sums of that many values are exact in float64."""
 
 _DENSE_FACTOR = 8
 """Count in a dense table while it has at most this many cells per row, else sort."""
+
+SMALL_CELLS = 4096
+"""Up to so many records times segmentations, all segmentations are summed in one pass: then the number of calls
+counts, and not the number of records."""
+
+_NONE = np.zeros(1, np.int32)
 
 
 class Columns(NamedTuple):
@@ -45,142 +56,216 @@ class Segmentation(NamedTuple):
 
 def build(columns: Columns, segmentations: Sequence[Segmentation], layout: Layout) -> Block:
     """The block of the records; at most MAX_ROWS of them."""
-    prepared = _Prepared(columns, layout)
-    segments: list[SegmentKey] = []
-    counters, histograms, categories = [], [], []
-    exemplars: dict[tuple[int, int], Exemplar] = {}
-    for segmentation in segmentations:
-        offset, size = len(segments), len(segmentation.segments)
-        if not size:
-            continue
-        segments += segmentation.segments
-        counters.append(prepared.counters(segmentation.codes, size))
-        histograms += prepared.histograms(segmentation.codes, size, offset)
-        categories += prepared.category_counts(segmentation.codes, size, offset)
-        exemplars.update(prepared.exemplars(segmentation.codes, size, offset))
-    if not segments:
+    segmentations = [segmentation for segmentation in segmentations if segmentation.segments]
+    if not segmentations:
         return empty_block(layout)
-    block = Block(
-        segments,
-        np.concatenate(counters),
+    segments = [segment for segmentation in segmentations for segment in segmentation.segments]
+    order = sorted(range(len(segments)), key=segments.__getitem__)
+    row_of = np.empty(len(segments), np.int32)
+    row_of[order] = np.arange(len(order), dtype=np.int32)
+    prepared = _Prepared(columns, layout)
+    counters = np.zeros((len(segments), layout.width), np.int64)
+    histograms, categories, exemplars = [], [], []
+    for group in _groups(segmentations, row_of):
+        counters[group.rows] = prepared.counters(group)
+        histograms += _counted(group, prepared.buckets)
+        categories += _counted(group, prepared.labelled)
+        exemplars.append(prepared.candidates.worst(group, len(layout.exemplar_measures)))
+    return Block(
+        [segments[at] for at in order],
+        counters,
         sum_entries(histograms),
         sum_entries(categories),
         prepared.labels,
-        exemplars,
+        prepared.exemplars(exemplars),
     )
-    return _sorted(block)
+
+
+class _Group(NamedTuple):
+    """Segmentations that are summed in one pass."""
+
+    codes: Int32s
+    """[segmentations, records]: 0 for records that lack a dimension, else 1 + index into ``rows``."""
+    rows: Int32s
+    """The row of the block of each segment."""
+
+
+def _groups(segmentations: Sequence[Segmentation], row_of: Int32s) -> Iterator[_Group]:
+    sizes = [len(segmentation.segments) for segmentation in segmentations]
+    begins = np.cumsum([0, *sizes])
+    if len(segmentations) * len(segmentations[0].codes) <= SMALL_CELLS:
+        codes = np.stack([segmentation.codes for segmentation in segmentations])
+        # The code of a record is that of its row; 0 stays 0.
+        at = np.where(codes > 0, codes + begins[:-1, None], 0)
+        yield _Group(np.append(_NONE, row_of + np.int32(1))[at], np.arange(len(row_of), dtype=np.int32))
+    else:
+        for segmentation, lo, size in zip(segmentations, begins.tolist(), sizes, strict=False):
+            yield _Group(segmentation.codes[None], row_of[lo : lo + size])
+
+
+class _Labelled(NamedTuple):
+    """What each record adds to sparse counts: one row a histogram or category."""
+
+    slots: Int32s
+    items: NDArray[np.int32]
+    """[slots, records]."""
+    known: Bools
+
+
+class _Candidates(NamedTuple):
+    """Records that may be exemplars, those of one measure together, the worst of each last."""
+
+    record: NDArray[np.intp]
+    measure: Int32s
+    rank: Int32s
+
+    def worst(self, group: _Group, measures: int) -> tuple[Int32s, Int32s]:
+        """The worst candidate of each (segment, measure): row of the block, and which candidate."""
+        found = np.full((len(group.rows) + 1) * measures, -1, np.int32)
+        # Ascending: what is written last into a cell is the worst, and stays.
+        found[group.codes[:, self.record] * measures + self.measure] = np.arange(
+            len(self.record), dtype=np.int32
+        )
+        found = found[measures:]
+        cells = np.flatnonzero(found >= 0)
+        return group.rows[cells // measures], found[cells]
 
 
 class _Prepared:
     """What is the same for every segmentation: weights, buckets, label codes, the order of exemplars."""
 
     def __init__(self, columns: Columns, layout: Layout) -> None:
-        self.layout = layout
-        self.event_ids = columns.event_ids
-        self.weights: list[tuple[int, NDArray[np.float64] | None]] = []
-        """Counter column and what each record adds to it; None is one for every record."""
-        self.buckets: list[tuple[int, Int32s, NDArray[np.bool_]]] = []
-        self.ranks: list[tuple[int, NDArray[np.intp], Int32s | None]] = []
-        self.counts_events = columns.are_interactions
-        order = self._order_by_check(columns.event_ids)
-        for flag in layout.flags:
-            if (held := columns.flags.get(flag.name)) is not None:
-                self._add_flag(flag.name, held, flag.bad, order)
-        for value in layout.values:
-            if (amount := columns.values.get(value.name)) is not None:
-                self._add_value(value.name, amount, value.quantum, order)
-        self.labels = sorted({label for _, labels in columns.categories.values() for label in labels})
-        label_at = {label: at for at, label in enumerate(self.labels)}
-        self.category_codes = [
-            (layout.category[name], codes, np.array([label_at[label] for label in labels], np.int32))
-            for name, (codes, labels) in columns.categories.items()
-        ]
+        self._layout = layout
+        self._event_ids = columns.event_ids
+        self._counts_events = columns.are_interactions
+        self._check = np.fromiter(
+            map(zlib.crc32, map(str.encode, columns.event_ids)), np.uint32, len(columns.event_ids)
+        )
+        flags = [flag for flag in layout.flags if flag.name in columns.flags]
+        values = [value for value in layout.values if value.name in columns.values]
+        given = [columns.flags[flag.name] for flag in flags]
+        given += [columns.values[value.name] for value in values]
+        numbers = np.array(given).reshape(-1, len(columns.event_ids))
+        known = ~np.isnan(numbers)
+        answers, amounts = numbers[: len(flags)], numbers[len(flags) :]
+        np.copyto(amounts, 0.0, where=~known[len(flags) :])
+        self._weigh(flags, values, known, answers, amounts)
+        order = self._order_by_check()
+        candidates = [self._bad(flags, answers, order)]
+        histograms = [at for at, value in enumerate(values) if value.histogram]
+        buckets = bucket_of(amounts[histograms])
+        known = known[len(flags) :][histograms]
+        for number, at in enumerate(histograms):
+            ranked = order[known[number, order]]
+            ranked = ranked[np.argsort(buckets[number, ranked].astype(np.int16), kind="stable")]
+            measure = np.full(len(ranked), layout.exemplar[values[at].name], np.int32)
+            candidates.append(_Candidates(ranked, measure, buckets[number, ranked]))
+        self.candidates = _Candidates(*map(np.concatenate, zip(*candidates, strict=True)))
+        slots = np.array([layout.histogram[values[at].name] for at in histograms], np.int32)
+        self.buckets = _Labelled(slots, buckets, known)
+        self.labels, self.labelled = _labels(columns, layout)
 
-    def _order_by_check(self, event_ids: Sequence[str]) -> NDArray[np.intp]:
-        check = np.fromiter(map(zlib.crc32, map(str.encode, event_ids)), np.uint32, len(event_ids))
+    def _weigh(
+        self, flags: list[Flag], values: list[Value], known: Bools, answers: Floats, amounts: Floats
+    ) -> None:
+        """What each record adds to each counter: ``known`` to those that count, ``_sums`` to those that sum."""
+        names = [*(f"{flag.name}.known" for flag in flags), *(f"{value.name}.count" for value in values)]
+        self._counting = np.array([self._layout.column[name] for name in names], np.intp)
+        self._known = known
+        self._sums = np.empty(known.shape)
+        np.equal(answers, 1.0, out=self._sums[: len(flags)])
+        quanta = np.array([1.0 / value.quantum for value in values])
+        amounts = np.multiply(amounts, quanta[:, None], out=self._sums[len(flags) :])
+        np.rint(amounts, out=amounts)
+
+    def _order_by_check(self) -> NDArray[np.intp]:
+        check = self._check
         order = np.argsort(check, kind="stable")
-        self.check = check
-        ties = np.flatnonzero(check[order][1:] == check[order][:-1])
-        if len(ties):  # equal checksums: fall back to the ids themselves, so that the order is total
-            ranked = sorted(order.tolist(), key=lambda at: (int(check[at]), event_ids[at]))
+        if not changes(check[order]).all():
+            # Equal checksums: fall back to the ids themselves, so that the order is total.
+            ranked = sorted(order.tolist(), key=lambda at: (int(check[at]), self._event_ids[at]))
             order = np.array(ranked, np.intp)
         return order
 
-    def _add_flag(self, name: str, held: NDArray[np.float64], bad: bool, order: NDArray[np.intp]) -> None:
-        column = self.layout.column[f"{name}.known"]
-        self.weights.append((column, _weight(~np.isnan(held))))
-        self.weights.append((column + 1, (held == 1.0).astype(np.float64)))
-        is_bad = held == (1.0 if bad else 0.0)
-        self.ranks.append((self.layout.exemplar[name], order[is_bad[order]], None))
+    def _bad(self, flags: list[Flag], answers: Floats, order: NDArray[np.intp]) -> _Candidates:
+        """The records with the bad answer, flag by flag."""
+        bad = np.array([1.0 if flag.bad else 0.0 for flag in flags])
+        which, place = np.nonzero((answers == bad[:, None])[:, order])
+        measures = np.array([self._layout.exemplar[flag.name] for flag in flags], np.int32)
+        return _Candidates(order[place], measures[which], np.ones(len(place), np.int32))
 
-    def _add_value(
-        self, name: str, amount: NDArray[np.float64], quantum: float, order: NDArray[np.intp]
-    ) -> None:
-        known = ~np.isnan(amount)
-        filled = np.where(known, amount, 0.0)
-        column = self.layout.column[f"{name}.count"]
-        self.weights.append((column, _weight(known)))
-        self.weights.append((column + 1, np.rint(filled * (1.0 / quantum) if quantum != 1.0 else filled)))
-        if (slot := self.layout.histogram.get(name)) is not None:
-            buckets = bucket_of(filled)
-            self.buckets.append((slot, buckets, known))
-            ranked = order[known[order]]
-            ranked = ranked[np.argsort(buckets[ranked].astype(np.int16), kind="stable")]
-            self.ranks.append((self.layout.exemplar[name], ranked, buckets))
-
-    def counters(self, codes: Int32s, size: int) -> NDArray[np.int64]:
-        counters = np.zeros((size, self.layout.width), np.int64)
-        records = np.bincount(codes, minlength=size + 1)[1:]
-        if self.counts_events:
+    def counters(self, group: _Group) -> NDArray[np.int64]:
+        codes, size = group.codes, len(group.rows)
+        counters = np.zeros((size, self._layout.width), np.int64)
+        records = np.bincount(codes.ravel(), minlength=size + 1)[1:]
+        if self._counts_events:
             counters[:, 0] = records
-        for column, weight in self.weights:
-            if weight is None:
-                counters[:, column] = records
-            else:
-                counters[:, column] = np.bincount(codes, weight, minlength=size + 1)[1:]
+        if len(codes) > 1:
+            # All sums of all segmentations as one count over (segment, counter) cells.
+            added = np.concatenate([self._known, self._sums])
+            width = len(added)
+            cells = codes[:, None] * width + np.arange(width)[:, None]
+            weights = np.broadcast_to(added, cells.shape)
+            sums = np.bincount(cells.ravel(), weights.ravel(), (size + 1) * width).reshape(-1, width)[1:]
+            counters[:, np.append(self._counting, self._counting + 1)] = sums
+            return counters
+        for column, known, added in zip(self._counting.tolist(), self._known, self._sums, strict=True):
+            # Known of every record: a count of the records.
+            counters[:, column] = records if known.all() else np.bincount(codes[0], known, size + 1)[1:]
+            counters[:, column + 1] = np.bincount(codes[0], added, size + 1)[1:]
         return counters
 
-    def histograms(self, codes: Int32s, size: int, offset: int) -> list[Entries]:
-        return [
-            _count_pairs(codes, size, buckets, known, offset, slot) for slot, buckets, known in self.buckets
-        ]
-
-    def category_counts(self, codes: Int32s, size: int, offset: int) -> list[Entries]:
-        found = []
-        for slot, labels, label_at in self.category_codes:
-            entries = _count_pairs(codes, size, labels, labels > 0, offset, slot)
-            found.append(entries._replace(item=label_at[entries.item - 1]))
-        return found
-
-    def exemplars(self, codes: Int32s, size: int, offset: int) -> dict[tuple[int, int], Exemplar]:
-        found: dict[tuple[int, int], Exemplar] = {}
-        for measure, ranked, buckets in self.ranks:
-            if not len(ranked):
-                continue
-            last = np.full(size + 1, -1, np.intp)
-            last[codes[ranked]] = ranked  # ascending rank: the largest is written last and stays
-            for row in np.flatnonzero(last[1:] >= 0).tolist():
-                at = int(last[row + 1])
-                rank = 1 if buckets is None else int(buckets[at])
-                found[offset + row, measure] = Exemplar(rank, int(self.check[at]), self.event_ids[at])
-        return found
+    def exemplars(self, parts: Sequence[tuple[Int32s, Int32s]]) -> Exemplars:
+        record, measure, rank = self.candidates
+        row, which = parts[0]
+        if len(parts) > 1:
+            row, which = (np.concatenate(column) for column in zip(*parts, strict=True))
+            order = np.lexsort((measure[which], row))
+            row, which = row[order], which[order]
+        at = record[which]
+        ids = [self._event_ids[i] for i in at.tolist()]
+        event_ids = sorted(set(ids))
+        place = {event_id: i for i, event_id in enumerate(event_ids)}
+        item = np.fromiter(map(place.__getitem__, ids), np.int32, len(ids))
+        return Exemplars(row, measure[which], rank[which], self._check[at].astype(np.int64), item, event_ids)
 
 
-def _weight(known: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-    return None if known.all() else known.astype(np.float64)
+def _labels(columns: Columns, layout: Layout) -> tuple[list[str], _Labelled]:
+    """The labels of all categories, and the one of each record in each category."""
+    given = columns.categories
+    names = sorted({label for _, labels in given.values() for label in labels})
+    item_of = {label: at for at, label in enumerate(names)}
+    codes = np.zeros((len(given), len(columns.event_ids)), np.int32)
+    items = np.zeros_like(codes)
+    for at, (own, labels) in enumerate(given.values()):
+        codes[at] = own
+        items[at] = np.array([-1, *map(item_of.__getitem__, labels)], np.int32)[own]
+    slots = np.array([layout.category[name] for name in given], np.int32)
+    return names, _Labelled(slots, items, codes > 0)
 
 
-def _count_pairs(
-    codes: Int32s, size: int, items: Int32s, known: NDArray[np.bool_], offset: int, slot: int
-) -> Entries:
-    keep = known & (codes > 0)
-    rows, items = codes[keep] - 1, items[keep]
-    if not len(rows):
-        return sum_entries([])
+def _counted(group: _Group, labelled: _Labelled) -> list[Entries]:
+    """Counts of (row, slot, item); what is left apart here is added up by ``sum_entries``."""
+    codes, rows = group
+    if len(codes) > 1:
+        at, slot, record = np.nonzero((codes > 0)[:, None] & labelled.known)
+        places = rows[codes[at, record] - 1]
+        ones = np.ones(len(places), np.int64)
+        return [Entries(places, labelled.slots[slot], labelled.items[slot, record], ones)]
+    found = []
+    for slot, items, known in zip(*labelled, strict=True):
+        keep = known & (codes[0] > 0)
+        found.append(_count_pairs(codes[0][keep] - 1, rows, items[keep], slot))
+    return found
+
+
+def _count_pairs(places: Int32s, rows: Int32s, items: Int32s, slot: np.int32) -> Entries:
+    if not len(places):
+        return EMPTY
     lowest = int(items.min())
     span = int(items.max()) - lowest + 1
-    pairs = rows.astype(np.int64) * span + (items - lowest)
-    if size * span <= _DENSE_FACTOR * len(rows) + 4096:
+    pairs = places.astype(np.int64) * span + (items - lowest)
+    if len(rows) * span <= _DENSE_FACTOR * len(places) + 4096:
         table = np.bincount(pairs)
         distinct = np.flatnonzero(table)
         counts = table[distinct].astype(np.int64)
@@ -188,23 +273,8 @@ def _count_pairs(
         distinct, counts = np.unique(pairs, return_counts=True)
         counts = counts.astype(np.int64)
     return Entries(
-        (distinct // span + offset).astype(np.int32),
+        rows[distinct // span],
         np.full(len(distinct), slot, np.int32),
         (distinct % span + lowest).astype(np.int32),
         counts,
-    )
-
-
-def _sorted(block: Block) -> Block:
-    """The same block with its segments ascending."""
-    order = sorted(range(len(block)), key=block.segments.__getitem__)
-    new_row = np.empty(len(block), np.int32)
-    new_row[order] = np.arange(len(block), dtype=np.int32)
-    return Block(
-        [block.segments[row] for row in order],
-        block.counters[order],
-        sum_entries([block.histograms._replace(row=new_row[block.histograms.row])]),
-        sum_entries([block.categories._replace(row=new_row[block.categories.row])]),
-        block.labels,
-        {(int(new_row[r]), m): e for (r, m), e in block.exemplars.items()},
     )

@@ -1,16 +1,19 @@
 """What AGGREGATE accumulates for every (window, segment): the rows of the measure table.
 
 A *measure* is exact and mergeable: counts, fixed-point sums, log-bucket histograms, category counts. A
-*signal*
-is a statistic of one measure (or of two), computed by its ``Reading``.
+*signal* is a statistic of one measure (or of two), computed by its ``Reading``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.sketches.entries import MAX_SLOTS
 
 Stream = Literal["interaction", "feedback"]
 
@@ -27,8 +30,7 @@ class Flag(msgspec.Struct, frozen=True):
 class Value(msgspec.Struct, frozen=True):
     """A number: count and exact sum in units of ``quantum``; with ``histogram`` a quantile sketch as well.
 
-    ``maximum`` is the largest accepted value; maximum / quantum stays below 2**53 / 65,536, so that a block
-    of
+    ``maximum`` is the largest accepted value; maximum / quantum stays below 2**53 / 65,536, so that a block of
     65,536 rows sums exactly in float64.
     """
 
@@ -59,6 +61,16 @@ class Reading(msgspec.Struct, frozen=True):
     scale: float = 1.0
     span: bool = False
     """The total over the span rather than per observation."""
+
+
+class Plain(NamedTuple):
+    """The signals that are one sum over one count, read all at once; aligned arrays of columns."""
+
+    signal: NDArray[np.intp]
+    """Column of ``numeric_signals``."""
+    count: NDArray[np.intp]  # type: ignore[assignment]  # tuple.count is not used
+    total: NDArray[np.intp]
+    quantum: NDArray[np.float64]
 
 
 class Layout:
@@ -93,6 +105,38 @@ class Layout:
         self.exemplar = {name: at for at, name in enumerate(self.exemplar_measures)}
         self.numeric_signals = tuple(name for name, r in readings.items() if r.measure not in self.category)
         self.mix_signals = tuple(name for name, r in readings.items() if r.measure in self.category)
+        if max(len(self.histograms), len(self.categories)) > MAX_SLOTS:
+            raise ValueError(f"at most {MAX_SLOTS} histograms and as many categories")
+        self.plain = self._plain()
+        numeric = [(at, readings[name]) for at, name in enumerate(self.numeric_signals)]
+        by_itself = set(self.plain.signal.tolist())
+        self.special = [(at, r) for at, r in numeric if at not in by_itself and r.q is None]
+        """Column of ``numeric_signals`` and reading of what is neither plain nor a quantile."""
+        self.quantiles: dict[str, list[tuple[int, float]]] = {}
+        """Measure -> (column of ``numeric_signals``, quantile)."""
+        for at, reading in numeric:
+            if reading.q is not None:
+                self.quantiles.setdefault(reading.measure, []).append((at, reading.q))
+
+    def _plain(self) -> Plain:
+        signals, counts, totals, quanta = [], [], [], []
+        for at, name in enumerate(self.numeric_signals):
+            reading = self.readings[name]
+            known = self.column.get(f"{reading.measure}.known")
+            if known is not None:
+                quantum = 1.0
+            elif (
+                reading.q is None and not reading.per and not reading.span and reading.measure in self.quantum
+            ):
+                known, quantum = self.column[f"{reading.measure}.count"], self.quantum[reading.measure]
+            else:
+                continue
+            signals.append(at)
+            counts.append(known)
+            totals.append(known + 1)
+            quanta.append(quantum)
+        columns = [np.array(column, np.intp) for column in (signals, counts, totals)]
+        return Plain(columns[0], columns[1], columns[2], np.array(quanta))
 
     @property
     def width(self) -> int:

@@ -11,7 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from detectors.sketches.block import Block, decode, encode, sum_entries
+from detectors.sketches.block import Block, decode, encode
+from detectors.sketches.entries import sum_entries
+from detectors.sketches.exemplars import Exemplars, worst
 from detectors.sketches.layout import Category, Flag, Layout, Value
 
 _HISTOGRAM: Final = "histogram"
@@ -66,7 +68,6 @@ def translate(block: Block, old: Layout, new: Layout) -> Block:
     histogram = _places(old.histogram, {name: at for name, at in new.histogram.items() if name in same})
     category = _places(old.category, new.category)
     histograms, categories = block.histograms, block.categories
-    exemplar = {at: new.exemplar[name] for name, at in old.exemplar.items() if name in new.exemplar}
     moved = []
     for entries, places in ((histograms, histogram), (categories, category)):
         slot = places[entries.slot]
@@ -75,8 +76,15 @@ def translate(block: Block, old: Layout, new: Layout) -> Block:
             row=entries.row[keep], slot=slot[keep], item=entries.item[keep], count=entries.count[keep]
         )
         moved.append(sum_entries([kept]))
-    exemplars = {(row, exemplar[m]): e for (row, m), e in block.exemplars.items() if m in exemplar}
+    exemplars = _moved_exemplars(block.exemplars, _places(old.exemplar, new.exemplar))
     return Block(block.segments, counters, moved[0], moved[1], block.labels, exemplars)
+
+
+def _moved_exemplars(exemplars: Exemplars, places: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Exemplars:
+    row, _, rank, check, item, event_ids = exemplars
+    measure = places[exemplars.measure]
+    keep = measure >= 0
+    return worst([Exemplars(row[keep], measure[keep], rank[keep], check[keep], item[keep], event_ids)])
 
 
 def _places(old: dict[str, int], new: dict[str, int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.records import SegmentKey, SignalValue
-from detectors.sketches.block import EMPTY, Block, Entries, merge
+from detectors.sketches.block import Block
 from detectors.sketches.buckets import quantiles_by_row
-from detectors.sketches.exemplars import RecentExemplars
+from detectors.sketches.entries import EMPTY, Entries, sum_entries
+from detectors.sketches.exemplars import NO_EXEMPLARS
 from detectors.sketches.layout import Layout, Reading
+from detectors.sketches.recent import RecentExemplars
 
 
 class WindowBlock:
@@ -79,7 +82,7 @@ class WindowBlock:
             return ()
         if self._recent is not None:
             return self._recent.find(self.segments[row], measure)
-        exemplar = self.block.exemplars.get((row, measure))
+        exemplar = self.block.exemplars.find(row, measure)
         return () if exemplar is None else (exemplar.event_id,)
 
 
@@ -98,7 +101,11 @@ class Measures:
 
     def merge(self, *others: Measures) -> Measures:
         """The measures of this span and the others together; all must be of one segment."""
-        return Measures(merge([self.block, *(other.block for other in others)], self.layout), self.layout)
+        blocks = [self.block, *(other.block for other in others)]
+        counters = np.sum([block.counters for block in blocks], axis=0)
+        histograms = sum_entries([block.histograms for block in blocks])
+        block = Block(self.block.segments, counters, histograms, EMPTY, [], NO_EXEMPLARS)
+        return Measures(block, self.layout)
 
     def read(self, signal: str, span_ms: int) -> SignalValue | None:
         """The signal over the span, or None without observations."""
@@ -110,9 +117,20 @@ def read_signals(block: Block, layout: Layout, span_ms: int) -> tuple[NDArray[np
     """Every numeric signal of every segment: values (NaN without observations) and observation counts."""
     shape = (len(block), len(layout.numeric_signals))
     values, counts = np.full(shape, np.nan), np.zeros(shape, np.int64)
-    if len(block):
-        for at, name in enumerate(layout.numeric_signals):
-            values[:, at], counts[:, at] = _read_one(block, layout, layout.readings[name], span_ms)
+    if not len(block):
+        return values, counts
+    counters = block.counters
+    plain = layout.plain
+    known = counters[:, plain.count]
+    values[:, plain.signal] = _divide(counters[:, plain.total] * plain.quantum, known)
+    counts[:, plain.signal] = known
+    for at, reading in layout.special:
+        values[:, at], counts[:, at] = _read_one(block, layout, reading, span_ms)
+    for measure, quantiles in layout.quantiles.items():
+        rows, found, totals = _quantiles(block, layout, measure, [q for _, q in quantiles])
+        columns = np.array([at for at, _ in quantiles])
+        values[rows[:, None], columns] = found.T
+        counts[rows[:, None], columns] = totals[:, None]
     return values, counts
 
 
@@ -120,7 +138,10 @@ def _read_one(
     block: Block, layout: Layout, reading: Reading, span_ms: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     if reading.q is not None:
-        return _read_quantile(block, layout, reading.measure, reading.q)
+        values, counts = np.full(len(block), np.nan), np.zeros(len(block), np.int64)
+        rows, found, totals = _quantiles(block, layout, reading.measure, [reading.q])
+        values[rows], counts[rows] = found[0], totals
+        return values, counts
     counters, column = block.counters, layout.column
     if reading.measure == "events":
         events = counters[:, column["events"]]
@@ -141,19 +162,16 @@ def _read_one(
     return _divide(total, count), count
 
 
-def _read_quantile(
-    block: Block, layout: Layout, measure: str, q: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    values, counts = np.full(len(block), np.nan), np.zeros(len(block), np.int64)
+def _quantiles(
+    block: Block, layout: Layout, measure: str, qs: Sequence[float]
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
     entries = block.histograms
     mine = entries.slot == layout.histogram[measure]
-    rows, found, totals = quantiles_by_row(entries.row[mine], entries.item[mine], entries.count[mine], q)
-    values[rows], counts[rows] = found, totals
-    return values, counts
+    return quantiles_by_row(entries.row[mine], entries.item[mine], entries.count[mine], qs)
 
 
 def _divide(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = np.full(len(below), np.nan)
+    out: NDArray[np.float64] = np.full(below.shape, np.nan)
     np.divide(above, below, out=out, where=below > 0)
     return out
 
@@ -165,7 +183,7 @@ def _one_row(block: Block, row: int) -> Block:
         _row_entries(block.histograms, row),
         EMPTY,
         [],
-        {},
+        NO_EXEMPLARS,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from ddsketch import DDSketch
@@ -101,6 +102,25 @@ def test_the_order_of_records_does_not_matter(data: list, random: object) -> Non
     shuffled = list(data)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert encode(block_of(shuffled)) == encode(block_of(data))
+
+
+@given(rows())
+def test_few_records_are_summed_like_many(data: list) -> None:
+    """All segmentations in one pass, or one by one: the same block."""
+    together = encode(block_of(data))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detectors.sketches.build.SMALL_CELLS", 0)
+        assert encode(block_of(data)) == together
+
+
+@given(rows())
+def test_exemplars_as_0_1_0_wrote_them(data: list) -> None:
+    """Rows of (row, measure, rank, check, event id), which partials of older workers still hold."""
+    block = block_of(data)
+    parts = msgspec.msgpack.decode(encode(block))
+    columns = [column.tolist() for column in block.exemplars[:5]]
+    parts[6] = list(zip(*columns, strict=True))
+    assert encode(decode(msgspec.msgpack.encode(parts), LAYOUT)) == encode(block)
 
 
 @given(rows())

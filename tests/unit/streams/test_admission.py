@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.records import FLEET, OVERFLOW_VALUE, SegmentKey
-from detectors.sketches.block import EMPTY, Block
+from detectors.sketches.block import Block
+from detectors.sketches.entries import EMPTY
+from detectors.sketches.exemplars import NO_EXEMPLARS
 from streams.admission import DAY_MS, Admission
 from streams.config import SegmentsConfig
 from streams.signals import LAYOUT
@@ -19,7 +21,7 @@ def block(*names: str) -> Block:
     segments = sorted([FLEET, *map(tenant, names)])
     counters = np.zeros((len(segments), LAYOUT.width), np.int64)
     counters[:, 0] = [len(names) if s == FLEET else 1 for s in segments]
-    return Block(segments, counters, EMPTY, EMPTY, [], {})
+    return Block(segments, counters, EMPTY, EMPTY, [], NO_EXEMPLARS)
 
 
 def test_known_segments_keep_their_place_in_a_flood() -> None:

@@ -1,0 +1,75 @@
+"""Summaries are JSON, put together from whole columns: the same bytes as encoding row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+
+from detectors.sketches.build import build
+from detectors.sketches.window import WindowBlock
+from streams.columns import FIELDS, Gatherer
+from streams.config import SegmentsConfig
+from streams.decode import decode_chunk
+from streams.messages import LocalRecord
+from streams.segments import Segmenter
+from streams.signals import LAYOUT
+from streams.simulate import TrafficSpec, generate
+from streams.summaries import encode_summaries
+
+START_MS = 1_790_000_000_000
+ROWS_PER_RECORD = 50
+
+
+def plainly(window: WindowBlock, expected: NDArray[np.float64], learning: NDArray[np.bool_]) -> list[bytes]:
+    rows = [
+        [
+            segment.as_dict(),
+            signal,
+            float(window.values[r, s]),
+            int(window.counts[r, s]),
+            None if np.isnan(expected[r, s]) else float(expected[r, s]),
+            "learning" if learning[r, s] else "ok",
+            None,
+        ]
+        for r, segment in enumerate(window.segments)
+        for s, signal in enumerate(window.signals)
+        if not np.isnan(window.values[r, s])
+    ]
+    rows += [
+        [window.segments[row].as_dict(), signal, None, sum(mix.values()), None, "ok", mix]
+        for (row, signal), mix in sorted(window.mixes().items())
+    ]
+    return [
+        orjson.dumps(
+            {
+                "window_start_ms": window.window_start_ms,
+                "window_end_ms": window.window_end_ms,
+                "fleet": "test",
+                "rows": rows[lo : lo + ROWS_PER_RECORD],
+            }
+        )
+        for lo in range(0, len(rows), ROWS_PER_RECORD)
+    ]
+
+
+def simulated_window(events: int) -> WindowBlock:
+    spec = TrafficSpec(START_MS, 10, events / 10, seed=1)
+    values = [event.value for batch in generate(spec) for event in batch if event.kind == "interaction"]
+    records = [LocalRecord("llm.interactions", 0, at, value) for at, value in enumerate(values)]
+    gatherer = Gatherer(FIELDS["interaction"], Segmenter(SegmentsConfig().by))
+    gatherer.add(decode_chunk("interaction", records, START_MS + 60_000).events)
+    return WindowBlock(START_MS, START_MS + 10_000, build(*gatherer.take(), LAYOUT), LAYOUT)
+
+
+@pytest.mark.parametrize("events", [3, 2000])
+def test_columns_give_the_same_bytes_as_rows(events: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.summaries.ROWS_PER_RECORD", ROWS_PER_RECORD)
+    window = simulated_window(events)
+    rng = np.random.default_rng(4)
+    expected = np.where(rng.random(window.values.shape) < 0.3, np.nan, window.values * 1.1)
+    learning = rng.random(window.values.shape) < 0.5
+    found = list(encode_summaries(window, expected, learning, "test"))
+    assert found == plainly(window, expected, learning)
+    assert len(found) > 1
