@@ -19,12 +19,19 @@ from pydantic_core import PydanticUndefined
 
 from streams.cli import main as cli
 from streams.config import Config
+from streams.operate import metrics, monitoring
 from streams.signals import SIGNALS
 from streams.topics import TOPICS, partitions_of
 from tests.support import acls
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-FILES: Final = ("README.md", "docs/configuration.md", "docs/reliability.md", "docs/security.md")
+FILES: Final = (
+    "README.md",
+    "docs/configuration.md",
+    "docs/operations.md",
+    "docs/reliability.md",
+    "docs/security.md",
+)
 WHOLE: Final[dict[str, Callable[[], str]]] = {"deploy/kafka-acls.sh": acls.script}
 _CAPTURE: Final = re.compile(r"(<!-- capture -->\n).*?(<!-- end -->)", re.DOTALL)
 _PART: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -160,6 +167,8 @@ PARTS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "commands": commands,
     "sections": sections,
     "faults": faults,
+    "metrics": metrics.reference,
+    "monitoring": monitoring.reference,
     "acls": acls.table,
 }
 
