@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from detectors.records import stable_id
+from streams.clock import Clock
 from streams.columns import FIELDS
 from streams.config import Config
 from streams.contents import ChangeContent, Content, SketchContent
@@ -33,6 +34,8 @@ class AggregateStep(NamedTuple):
     messages: list[Message]
     commit_offset: int | None
     """The smallest offset that is still needed; None when there is nothing new to commit."""
+    metadata: str = ""
+    """To commit with the offset, and to begin with there."""
 
 
 class Counts(NamedTuple):
@@ -49,11 +52,19 @@ class Counts(NamedTuple):
 class Aggregate:
     """One assignment of one input partition: its open windows and counters.
 
-    ``attempt`` must be new at every assignment; ``sources_total`` is the number of input partitions of the fleet.
+    ``attempt`` must be new at every assignment; ``sources_total`` is the number of input partitions of the fleet;
+    ``metadata`` is what was committed with the offset where it begins.
     """
 
     def __init__(
-        self, config: Config, *, topic: str, partition: int, attempt: str, sources_total: int
+        self,
+        config: Config,
+        *,
+        topic: str,
+        partition: int,
+        attempt: str,
+        sources_total: int,
+        metadata: str | None = None,
     ) -> None:
         self._stream = STREAM_OF_TOPIC[topic]
         self._source = f"{topic}-{partition}"
@@ -66,6 +77,8 @@ class Aggregate:
             max_open=config.limits.open_windows,
             keep_late=self._stream != "interaction",
         )
+        if clock := Clock.decode(metadata):
+            self._windows.resume(clock)
         self._max_letters = config.limits.dead_letters_per_chunk
         self._next_offset = 0
         self._committed_offset: int | None = None
@@ -118,18 +131,22 @@ class Aggregate:
             joining = records if everything else [records[at] for at in chunk.indices]
             self._join(joining, chunk.events)
         messages += self._seal(None)
-        return AggregateStep(messages, self._offset_to_commit())
+        return self._step(messages)
 
     def advance(self, event_ms: int) -> AggregateStep:
         """Event time has reached ``event_ms``, as another stream of the same time-ordered input shows."""
         self._windows.advance(event_ms)
-        return AggregateStep(self._seal(None), self._offset_to_commit())
+        return self._step(self._seal(None))
 
     def idle(self, quiet_ms: int) -> AggregateStep:
         """The source is caught up and has been quiet for ``quiet_ms``: seal what is open, and say so."""
         self._idle, self._quiet_ms = True, quiet_ms
         messages = self._seal(self._windows.end_of_open_ms()) or [self._watermark()]
-        return AggregateStep(messages, self._offset_to_commit())
+        return self._step(messages)
+
+    def _step(self, messages: list[Message]) -> AggregateStep:
+        clock = self._windows.clock
+        return AggregateStep(messages, self._offset_to_commit(), clock.encode() if clock else "")
 
     def _dead_letters(self, records: Sequence[Record], bad: list[tuple[int, BadRecord]]) -> list[Message]:
         """A letter for each bad record; beyond the cap one for all that are left, with their range of offsets."""

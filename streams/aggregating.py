@@ -54,6 +54,8 @@ class _Run:
         self.records = 0
         self.needed = begin.position
         """The offset to begin at again: what is committed."""
+        self.metadata = begin.metadata
+        """What is committed with it."""
         self.first: int | None = None
         self.next_offset = begin.position
         self.quiet_ms = 0
@@ -125,6 +127,7 @@ class AggregateDriver:
             partition=begin.tp.partition,
             attempt=secrets.token_hex(8),
             sources_total=self._sources_total,
+            metadata=begin.metadata,
         )
         run = self._runs[begin.tp] = _Run(begin, aggregate, restarts)
         run.task = asyncio.create_task(
@@ -162,8 +165,10 @@ class AggregateDriver:
             await self._delivery.send(step.messages)
             faultpoint("aggregate.sent")
         if step.commit_offset is not None:
-            await self._consumer.commit_exact({run.tp: step.commit_offset}, {run.tp: run.epoch})
-            run.needed = step.commit_offset
+            await self._consumer.commit_exact(
+                {run.tp: step.commit_offset}, {run.tp: run.epoch}, {run.tp: step.metadata}
+            )
+            run.needed, run.metadata = step.commit_offset, step.metadata
             faultpoint("aggregate.committed")
 
     def _drop(self, run: _Run) -> None:
@@ -187,7 +192,8 @@ class AggregateDriver:
         if run.tp in self._runs:  # assigned again meanwhile
             return
         with contextlib.suppress(Superseded):
-            self._start(await self._consumer.rewind(run.tp, run.needed), run.restarts + 1)
+            begin = await self._consumer.rewind(run.tp, run.needed)
+            self._start(begin._replace(metadata=run.metadata), run.restarts + 1)
 
     async def tick_for_ever(self) -> None:
         """Once a second: which partitions are caught up and quiet, and tell their stage.
@@ -233,7 +239,9 @@ class AggregateDriver:
         # Proves that the group still takes us for the owner: a worker that was paused must not speak for
         # partitions that another one reads now.
         offsets = {run.tp: _offset_of(run, standing[run.tp]) for run in quiet}
-        await self._consumer.commit_exact(offsets, {run.tp: run.epoch for run in quiet}, timeout_secs=2.0)
+        epochs = {run.tp: run.epoch for run in quiet}
+        metadata = {run.tp: run.metadata for run in quiet}
+        await self._consumer.commit_exact(offsets, epochs, metadata, timeout_secs=2.0)
         faultpoint("aggregate.vouched")
         for run in quiet:
             if self._runs.get(run.tp) is run and run.taken == run.done and run.inbox.empty():

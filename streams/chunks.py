@@ -28,6 +28,8 @@ class Begin(NamedTuple):
     epoch: int
     position: int | None
     """The committed offset, or None where nothing was committed (reading begins at the earliest record)."""
+    metadata: str = ""
+    """What was committed with it."""
 
 
 class Standing(NamedTuple):

@@ -17,6 +17,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import aiokafka
@@ -36,9 +37,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streams.chunks import Begin, Chunk, Standing, Superseded
-from streams.client import client_settings, producer_settings
+from streams.client import client_settings
+from streams.exact_producer import ExactProducer
 from streams.kafka_config import KafkaConfig
-from streams.operate.clients import consumer_failure, has_joined, producer_failure
+from streams.operate.clients import consumer_failure, has_joined
 from streams.unpacking import make_lean
 
 FETCH_MAX_WAIT_MS = 100
@@ -121,12 +123,14 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return begins
 
     async def _begin_at_committed(self) -> list[Begin]:
-        if not self.assignment():
-            return []
-        committed: Mapping[Any, int | None] = await self._ensure_consumer().seek_to_committed()
-        tps = {TP(tp.topic, tp.partition): offset for tp, offset in committed.items()}
-        self._begin(tps)
-        return [Begin(tp, self.epochs[tp], offset) for tp, offset in tps.items()]
+        consumer = self._ensure_consumer()
+        found = await consumer._coordinator.fetch_committed_offsets([*consumer.assignment()])
+        committed = {TP(*tp): found.get(tp) for tp in consumer.assignment()}
+        for tp, position in committed.items():
+            if position is not None:
+                consumer.seek(TopicPartition(*tp), position.offset)
+        self._begin(committed)
+        return [Begin(tp, self.epochs[tp], *(at or (None, ""))) for tp, at in committed.items()]
 
     async def rewind(self, tp: TP, offset: int | None) -> Begin:
         """Read one partition again from ``offset`` (None: its earliest record), in a new epoch."""
@@ -195,18 +199,21 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return chunks
 
     async def commit_exact(
-        self, offsets: Mapping[TP, int], epochs: Mapping[TP, int], timeout_secs: float
+        self,
+        wanted: Mapping[TopicPartition, OffsetAndMetadata],
+        epochs: Mapping[TP, int],
+        timeout_secs: float,
     ) -> None:
-        await self.call_thread(self._commit_exact, offsets, epochs, timeout_secs)
+        await self.call_thread(self._commit_exact, wanted, epochs, timeout_secs)
 
     async def _commit_exact(
-        self, offsets: Mapping[TP, int], epochs: Mapping[TP, int], timeout_secs: float
+        self,
+        wanted: Mapping[TopicPartition, OffsetAndMetadata],
+        epochs: Mapping[TP, int],
+        timeout_secs: float,
     ) -> None:
         coordinator = self._ensure_consumer()._coordinator
         deadline = time.monotonic() + timeout_secs
-        wanted = {
-            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "") for tp, o in offsets.items()
-        }
         while True:
             async with asyncio.timeout(timeout_secs):
                 await coordinator.ensure_coordinator_known()
@@ -310,16 +317,26 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         return begin
 
     async def commit_exact(
-        self, offsets: Mapping[TP, int], epochs: Mapping[TP, int], *, timeout_secs: float = 10.0
+        self,
+        offsets: Mapping[TP, int],
+        epochs: Mapping[TP, int],
+        metadata: Mapping[TP, str] = MappingProxyType({}),
+        *,
+        timeout_secs: float = 10.0,
     ) -> None:
         """Commit ``offsets`` if each partition is still read in the given epoch; returns when the broker has it.
+
+        What ``metadata`` says of a partition comes back in its next ``Begin``.
 
         Raises:
             Superseded: the partition is no longer ours.
             KafkaError: the broker did not take it in time.
         """
+        wanted = {
+            TopicPartition(*tp): OffsetAndMetadata(o, metadata.get(tp, "")) for tp, o in offsets.items()
+        }
         with self.app.vitals.waiting("a commit"):
-            await self._thread.commit_exact(offsets, epochs, timeout_secs)
+            await self._thread.commit_exact(wanted, epochs, timeout_secs)
 
     async def standing(self, tps: Iterable[TP]) -> dict[TP, Standing]:
         """How far each partition is; partitions that are not ours are left out."""
@@ -354,21 +371,6 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Nothing: Faust compares a wall clock with a monotonic one here; see ``streams.watchdog``."""
-
-
-class ExactProducer(driver.Producer):  # type: ignore[misc]
-    """Faust's producer with our settings; ``app.producer.client`` is the one aiokafka producer of the process."""
-
-    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
-        return aiokafka.AIOKafkaProducer(**producer_settings(self.transport.kafka), client_id=self.client_id)
-
-    @property
-    def client(self) -> aiokafka.AIOKafkaProducer:
-        return self._ensure_producer()
-
-    def failure(self) -> BaseException | None:
-        """What ended the producer's background task, if it did."""
-        return producer_failure(self._producer)
 
 
 class ChunkTransport(driver.Transport):  # type: ignore[misc]

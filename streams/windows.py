@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.clock import Clock
 from streams.contents import Content
 
 
@@ -59,6 +60,17 @@ class Windows:
         self._open: dict[int, _OpenWindow] = {}
         self.max_event_ms: int | None = None
         self.sealed_until_ms: int | None = None
+
+    def resume(self, clock: Clock) -> None:
+        """Go on where another ``Windows`` of this source had sealed all it had."""
+        self.max_event_ms, self.sealed_until_ms = clock.max_event_ms, clock.sealed_until_ms
+
+    @property
+    def clock(self) -> Clock | None:
+        """The time to go on from, where nothing is open."""
+        if self._open or self.max_event_ms is None or self.sealed_until_ms is None:
+            return None
+        return Clock(self.max_event_ms, self.sealed_until_ms)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -122,6 +122,22 @@ async def test_every_record_is_handed_over_once_and_in_order(broker: Broker, tmp
         assert mine == list(range(len(mine)))
 
 
+async def test_partitions_are_served_in_turn(broker: Broker, tmp_path: Path) -> None:
+    """None waits until everything that was fetched of another is handed over: it would look stalled."""
+    reader = Reader(broker, tmp_path, kafka={"chunk_records": 10})
+    await make_topics(reader.config)
+    await send(reader.config, INTERACTIONS, {p: values(p) for p in range(PARTITIONS)})
+    async with reader:
+        await reader.until(
+            lambda: len(reader.begins) == PARTITIONS and reader.count() >= PARTITIONS * RECORDS
+        )
+    of_last = {tp: begin.epoch for tp, begin in reader.begins.items()}
+    turns = [chunk.tp for chunk in reader.chunks if of_last.get(chunk.tp) == chunk.epoch]
+    halfway = turns[: len(turns) // 2]
+    assert {turns.count(tp) for tp in of_last} == {RECORDS // 10}
+    assert min(halfway.count(tp) for tp in of_last) > 0, halfway
+
+
 async def test_a_commit_is_where_the_next_reader_begins(broker: Broker, tmp_path: Path) -> None:
     config = broker.config(tmp_path)
     await make_topics(config)
@@ -130,7 +146,7 @@ async def test_a_commit_is_where_the_next_reader_begins(broker: Broker, tmp_path
     async with Reader(broker, tmp_path) as first:
         await first.until(lambda: tp in first.begins and len(first.records()[3]) == RECORDS)
         consumer = first.app.chunk_consumer
-        await consumer.commit_exact({tp: 123}, {tp: first.begins[tp].epoch})
+        await consumer.commit_exact({tp: 123}, {tp: first.begins[tp].epoch}, {tp: "1 2 3"})
         # What Faust itself would commit: everything that was handed over.
         assert not await consumer.commit()
     group = first.app.conf.id
@@ -138,6 +154,8 @@ async def test_a_commit_is_where_the_next_reader_begins(broker: Broker, tmp_path
     async with Reader(broker, tmp_path) as second:
         await second.until(lambda: tp in second.begins and second.count() >= PARTITIONS * RECORDS - 123)
     assert second.begins[tp].position == 123
+    assert second.begins[tp].metadata == ("1 2 3" if broker.real else ""), "the embedded broker keeps none"
+    assert second.begins[TP(INTERACTIONS, 4)].metadata == ""
     assert second.records()[3] == everything()[3][123:]
     assert second.records()[4] == everything()[4]
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 
-from streams.aggregate import Aggregate
+from detectors.sketches.block import decode, merge
+from streams.aggregate import Aggregate, AggregateStep
+from streams.closing import Closing
 from streams.config import parse_config
 from streams.messages import LocalRecord, Message
 from streams.partials import Partial, Watermark, decode_log_record
+from streams.signals import LAYOUT
 from streams.topics import DEADLETTERS, PARTIALS
 
 NOW_MS = 1_790_000_000_000
@@ -66,6 +70,57 @@ def test_a_fast_clock_cannot_run_ahead_of_the_brokers_append_time() -> None:
     unstamped = aggregate()
     unstamped.add(records(ahead), NOW_MS)
     assert unstamped.max_event_ms == NOW_MS + 200_000, "without append time there is no guard"
+
+
+def vote(n: int, at_ms: int) -> LocalRecord:
+    value = orjson.dumps({"event_id": f"e{n}", "occurred_at": at_ms, "name": "user_feedback", "score": 0.0})
+    return LocalRecord("llm.feedback", 0, n, value)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_late_feedback_counts_after_a_quiet_source_began_again(restarted: bool) -> None:
+    """The windows it belongs to were sealed when the source fell quiet; it joins the first one that was not."""
+    config = parse_config({})
+
+    def begin(attempt: str, metadata: str) -> Aggregate:
+        return Aggregate(
+            config, topic="llm.feedback", partition=0, attempt=attempt, sources_total=1, metadata=metadata
+        )
+
+    closing = Closing(
+        base_ms=config.base_window_ms, lateness_ms=config.allowed_lateness_ms, keep_late=("llm.feedback-",)
+    )
+    votes = 0
+
+    def take(step: AggregateStep) -> None:
+        nonlocal votes
+        for message in step.messages:
+            for closed in closing.step(decode_log_record(message.value)):
+                counters = merge([decode(block, LAYOUT) for block in closed.blocks], LAYOUT).counters
+                votes += int(counters[0, LAYOUT.column["thumbs_down.known"]]) if len(counters) else 0
+
+    source = begin("a", "")
+    take(source.start())
+    take(source.add([vote(0, NOW_MS - 60_000)], NOW_MS))
+    quiet = source.idle(10_000)
+    take(quiet)
+    assert quiet.commit_offset == 1
+    if restarted:
+        source = begin("b", quiet.metadata)
+        take(source.start())
+    take(source.add([vote(1, NOW_MS - 600_000)], NOW_MS))
+    take(source.add([vote(2, NOW_MS)], NOW_MS))
+    for _ in range(2):
+        take(source.idle(10_000))
+    assert votes == 3
+
+
+@pytest.mark.parametrize("metadata", ["", "1", "1 2", "1 2 x", "2 3 4", "1 -5 4", "1 2 3 4", None])
+def test_metadata_that_other_tools_left_is_passed_over(metadata: str | None) -> None:
+    source = Aggregate(
+        parse_config({}), topic="llm.feedback", partition=0, attempt="a", sources_total=1, metadata=metadata
+    )
+    assert source.max_event_ms is None
 
 
 def test_feedback_is_never_late() -> None:
