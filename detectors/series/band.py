@@ -63,12 +63,15 @@ class Expectation:
         expected = self._expected(at_hour)
         if self._rows > KNOWN_ROWS and self._spread > 0.0:
             reach = OUTLIER_SPREADS * self._spread / root
-            value = min(max(value, expected - reach), expected + reach)
-        step = max(SPREAD_WEIGHT, 1.0 / self._rows)
+            if value > expected + reach:
+                value = expected + reach
+            elif value < expected - reach:
+                value = expected - reach
+        step = SPREAD_WEIGHT if self._rows > 50 else 1.0 / self._rows
         self._spread += step * (abs(value - expected) * root - self._spread)
         self._level_error += step * (abs(value - self._level) - self._level_error)
         self._clock_error += step * (abs(value - at_hour) - self._clock_error)
-        self._level += max(LEVEL_WEIGHT, 1.0 / self._rows) * (value - self._level)
+        self._level += (LEVEL_WEIGHT if self._rows > 10 else 1.0 / self._rows) * (value - self._level)
 
     def restart(self, level: float) -> None:
         """A change was found: this is the level now; the spread is learned anew."""

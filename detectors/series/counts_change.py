@@ -19,7 +19,7 @@ from collections import deque
 from typing import Final, Literal
 
 from detectors.series.dispersion import Dispersion
-from detectors.series.evidence import Evidence
+from detectors.series.evidence import Evidence, Tilt
 from detectors.series.families import (
     bernoulli_information,
     poisson_information,
@@ -50,8 +50,6 @@ class CountsChange:
         self._kept: deque[tuple[float, float]] = deque(maxlen=REFERENCE_ROWS)
         self._hits = self._trials = self._rows = 0.0
         self._mean = 0.5
-        self._tilts: list[tuple[float, float]] = []
-        """(shift, what a unit of trials or exposure costs) of each tilt."""
 
     @property
     def nearness(self) -> float:
@@ -72,7 +70,7 @@ class CountsChange:
             expected = weight * mean
             bound = CLIP_SIGMAS * math.sqrt(self._dispersion.values[0]) * sigma + 1.0
             hits = min(max(hits, expected - bound), expected + bound)
-            if self._evidence.update([hits * shift - weight * cost for shift, cost in self._tilts]):
+            if self._evidence.update(hits, weight):
                 since = self._onset()
             elif self._dispersion.update((hits - expected) / sigma):
                 self._refresh()
@@ -101,15 +99,16 @@ class CountsChange:
         dispersion = self._dispersion.values
         sigma = math.sqrt(weight * mean * (1.0 - mean if self._is_ratio else 1.0) / dispersion[0])
         shifts = [min(base, noise / sigma) for base, noise in zip(self._bases, NOISE_SHIFTS, strict=True)]
-        self._tilts, nats = [], []
+        tilts: list[Tilt] = []
+        nats: list[float] = []
         for shift in (signed for size in shifts for signed in (size, -size)):
             if self._is_ratio:
-                self._tilts.append((shift, math.log1p(mean * math.expm1(shift))))
+                tilts.append((-math.log1p(mean * math.expm1(shift)), shift, 0.0))
                 nats.append(weight * bernoulli_information(tilted_ratio(mean, shift), mean))
             else:
-                self._tilts.append((shift, mean * math.expm1(shift)))
+                tilts.append((-mean * math.expm1(shift), shift, 0.0))
                 nats.append(weight * poisson_information(mean * math.exp(shift), mean))
-        self._evidence.scale(0, nats, dispersion)
+        self._evidence.scale(tilts, nats, [dispersion] * len(tilts))
 
     def _onset(self) -> int:
         hits, weights = zip(*self._kept, strict=True)

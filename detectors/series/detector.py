@@ -93,6 +93,9 @@ class SeriesDetector:
         """In the unit of the values, and where such values can be."""
         if band is None:
             return None
+        expected, lower, upper = band
+        if self._kind == "mean" and lower > -_LARGEST and upper < _LARGEST:
+            return Band(expected / _SCALE, lower / _SCALE, upper / _SCALE)
         lowest = -_LARGEST if self._kind == "mean" else 0.0
         highest = _SCALE if self._kind == "ratio" else _LARGEST
         return Band(*(min(max(edge, lowest), highest) / _SCALE for edge in band))

@@ -41,8 +41,8 @@ CLIP: Final = 9.0
 MEMORY_BLOCKS: Final = 4096.0
 """Older blocks fade: v follows a series whose character changes."""
 
-_REFRESH_LEVEL: Final = 3
-"""The table is computed anew every 2^3 rows."""
+_REFRESH_LEVEL: Final = 5
+"""The table is computed anew every 2^5 rows, and more often in the beginning."""
 
 
 class Dispersion:
@@ -64,22 +64,27 @@ class Dispersion:
         """Learn one residual; true if ``values`` changed."""
         self.rows += 1
         total, level, size = residual, 0, 1.0
+        counts, means, pending, values = self._counts, self._means, self._pending, self.values
         while True:
             square = total * total / size
             if self.rows > 30:  # before, v is not known well enough to call a block an outlier
-                square = min(square, CLIP * self.values[level])
-            self._counts[level] = count = min(self._counts[level] + 1.0, MEMORY_BLOCKS)
-            self._means[level] += (square - self._means[level]) / count
-            before = self._pending[level]
+                largest = CLIP * values[level]
+                if square > largest:
+                    square = largest
+            count = counts[level] + 1.0
+            if count <= MEMORY_BLOCKS:
+                counts[level] = count
+            means[level] += (square - means[level]) / count
+            before = pending[level]
             if before is None:
                 if level < LEVELS - 1:
-                    self._pending[level] = total
+                    pending[level] = total
                 break
-            self._pending[level] = None
+            pending[level] = None
             total += before
             level += 1
             size += size
-        if level >= _REFRESH_LEVEL or self.rows <= 32:
+        if level >= _REFRESH_LEVEL or self.rows <= 32 or (level >= 2 and self.rows <= 256):
             self._refresh()
             return True
         return False

@@ -20,45 +20,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
 
 from detectors.series.dispersion import LEVELS
 
-_LARGEST: Final = 1e250
-"""R stays finite, however strong the evidence."""
+Tilt = tuple[float, float, float]
+"""(a, b, c): the log-likelihood ratio of a row with statistic t and weight w is a w + b t + c t^2."""
 
 
 class Evidence:
     """R_j of one series. O(number of tilts) a row."""
 
-    __slots__ = ("_inverse", "_log_threshold", "_r", "_threshold", "total")
+    __slots__ = ("_active", "_log_threshold", "_r", "_threshold", "total")
 
     def __init__(self, tilts: int, threshold: float) -> None:
         self._r = [0.0] * tilts
-        self._inverse = [0.0] * tilts
+        self._active: list[tuple[int, float, float, float]] = []
         self._threshold = threshold * tilts
         self._log_threshold = math.log(threshold)
         self.total = 0.0
 
-    def scale(self, first: int, information: Sequence[float], dispersion: Sequence[float]) -> None:
-        """Set v_j of the tilts from number ``first`` on, given nats per row of each and v_0 ... v_10."""
-        for number, nats in enumerate(information, first):
-            self._inverse[number] = 0.0
+    def scale(
+        self, tilts: Sequence[Tilt], information: Sequence[float], dispersions: Sequence[Sequence[float]]
+    ) -> None:
+        """Take these tilts from now on, given nats per row and v_0 ... v_10 of each."""
+        self._active = []
+        for number, ((a, b, c), nats, dispersion) in enumerate(
+            zip(tilts, information, dispersions, strict=True)
+        ):
             for level in range(LEVELS):
                 if (1 << level) * nats >= self._log_threshold * dispersion[level]:
-                    self._inverse[number] = 1.0 / dispersion[level]
+                    v = dispersion[level]
+                    self._active.append((number, a / v, b / v, c / v))
                     break
             else:
                 self._r[number] = 0.0
 
-    def update(self, increments: Sequence[float]) -> bool:
-        """Take in the log-likelihood ratios of one row; true if the threshold is reached."""
+    def update(self, t: float, weight: float) -> bool:
+        """Take in one row; true if the threshold is reached, after which ``reset`` is due."""
         total, r, exp = 0.0, self._r, math.exp
-        for number, inverse in enumerate(self._inverse):
-            if inverse:
-                value = (r[number] + 1.0) * exp(min(increments[number] * inverse, 500.0))
-                r[number] = value = min(value, _LARGEST)
-                total += value
+        square = t * t
+        for number, a, b, c in self._active:
+            r[number] = value = (r[number] + 1.0) * exp(a * weight + b * t + c * square)
+            total += value
         self.total = total
         return total >= self._threshold
 

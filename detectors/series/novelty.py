@@ -37,8 +37,7 @@ SMOOTHED_ROWS: Final = 12
 REST_ROWS: Final = 120
 UNRANKED: Final = 3
 """The first distances are to nothing much: they would outrank whatever follows."""
-THRESHOLD: Final = 2.6
-NORM: Final = 3.0
+THRESHOLD: Final = 2.58
 
 
 class Nearest:
@@ -55,8 +54,8 @@ class Nearest:
         at = bisect_left(known, value)
         if at < len(known):
             distance = known[at] - value
-            if at:
-                distance = min(distance, value - known[at - 1])
+            if at and value - known[at - 1] < distance:
+                distance = value - known[at - 1]
         else:
             distance = value - known[-1] if known else 0.0
         if distance > 0.0 or not known:
@@ -151,8 +150,8 @@ class Novelty:
         smoothed = math.fsum(recent) / len(recent)
         one = self._ranks.step(self._nearest.step(value))
         other = self._smooth_ranks.step(self._smooth.step(smoothed))
-        score = (one**NORM + other**NORM) ** (1.0 / NORM)
-        return min(self._rest.step(score) / (2.0 * THRESHOLD), 1.0)
+        score = self._rest.step((one * one * one + other * other * other) ** (1.0 / 3.0)) / (2.0 * THRESHOLD)
+        return score if score < 1.0 else 1.0
 
 
 def _thinned(known: array[float]) -> array[float]:

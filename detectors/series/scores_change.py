@@ -18,7 +18,7 @@ from collections import deque
 from typing import Final
 
 from detectors.series.dispersion import Dispersion
-from detectors.series.evidence import Evidence
+from detectors.series.evidence import Evidence, Tilt
 from detectors.series.families import gaussian_information, spread_information
 from detectors.series.onset import gaussian_fit, rows_since_onset, spread_fit
 from detectors.series.ranks import REFERENCE_ROWS, NormalScores
@@ -28,12 +28,17 @@ SPREADS: Final = (1.6, 0.5)
 WARM_UP_ROWS: Final = 30
 """Before, ranks are too coarse to mean anything."""
 
+_ROOT_HALF: Final = math.sqrt(0.5)
+"""z^2 of a standard normal has variance 2."""
 _TILTS: Final = len(SHIFTS) + len(SPREADS)
 _SHIFT_NATS: Final = [gaussian_information(shift) for shift in SHIFTS]
 _SPREAD_NATS: Final = [spread_information(spread) for spread in SPREADS]
-# As polynomials of z: a + b z + c z^2.
-_LINEAR: Final = [(-0.5 * shift * shift, shift) for shift in SHIFTS]
-_SQUARE: Final = [(-math.log(spread), 0.5 * (1.0 - 1.0 / (spread * spread))) for spread in SPREADS]
+_NATS: Final = [*_SHIFT_NATS, *_SPREAD_NATS]
+_POLYNOMIALS: Final[list[Tilt]] = [
+    *((-0.5 * shift * shift, shift, 0.0) for shift in SHIFTS),
+    *((-math.log(spread), 0.0, 0.5 * (1.0 - 1.0 / (spread * spread))) for spread in SPREADS),
+]
+"""``gaussian_tilt`` and ``spread_tilt`` as a + b z + c z^2."""
 
 
 class ScoresChange:
@@ -59,14 +64,11 @@ class ScoresChange:
         if len(self._scores) >= WARM_UP_ROWS:
             z = self._scores.score(value)
             self._kept.append(z)
-            increments = [a + b * z for a, b in _LINEAR]
-            square = z * z
-            increments += [a + b * square for a, b in _SQUARE]
-            if self._evidence.update(increments):
+            if self._evidence.update(z, 1.0):
                 since = self._onset()
             else:
                 moved = self._location.update(z)
-                if self._spread.update((square - 1.0) * math.sqrt(0.5)) or moved:
+                if self._spread.update((z * z - 1.0) * _ROOT_HALF) or moved:
                     self._scale()
         self._scores.learn(value)
         if since:
@@ -74,8 +76,8 @@ class ScoresChange:
         return since
 
     def _scale(self) -> None:
-        self._evidence.scale(0, _SHIFT_NATS, self._location.values)
-        self._evidence.scale(len(SHIFTS), _SPREAD_NATS, self._spread.values)
+        location, spread = self._location.values, self._spread.values
+        self._evidence.scale(_POLYNOMIALS, _NATS, [location] * len(SHIFTS) + [spread] * len(SPREADS))
 
     def _onset(self) -> int:
         kept = list(self._kept)

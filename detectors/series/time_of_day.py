@@ -14,6 +14,7 @@ MEMORY_ROWS: Final = 4096
 """Five-minute rows: almost a year of one hour of the day."""
 
 _DAY_SECS: Final = 86_400.0
+_HOUR_SECS: Final = _DAY_SECS / HOURS
 
 
 class TimeOfDay:
@@ -34,11 +35,14 @@ class TimeOfDay:
 
     def learn(self, at_secs: float, value: float) -> None:
         hour = _hour(at_secs)
-        self._counts[hour] = count = min(self._counts[hour] + 1, MEMORY_ROWS)
+        count = self._counts[hour]
+        if count < MEMORY_ROWS:
+            self._counts[hour] = count = count + 1
         self._means[hour] += (value - self._means[hour]) / count
-        self._rows = rows = min(self._rows + 1, MEMORY_ROWS * HOURS)
-        self._overall += (value - self._overall) / rows
+        if self._rows < MEMORY_ROWS * HOURS:
+            self._rows += 1
+        self._overall += (value - self._overall) / self._rows
 
 
 def _hour(at_secs: float) -> int:
-    return int(at_secs % _DAY_SECS / _DAY_SECS * HOURS) % HOURS
+    return int(at_secs % _DAY_SECS // _HOUR_SECS)

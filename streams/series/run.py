@@ -43,10 +43,16 @@ def detect_file(source: Path, output: Path, kind: Kind, arl: float) -> Outcome:
     try:
         outcome = _detect(source, partial, output, kind, arl)
         os.replace(partial, output)
-    except (BadSeries, OSError) as error:
-        partial.unlink(missing_ok=True)
-        return Outcome(str(source), None, 0, 0, [], 0, [], str(error))
+    except BadSeries as error:
+        return _unusable(source, partial, str(error))
+    except OSError as error:
+        return _unusable(source, partial, f"{error.filename or source}: {error.strerror}; expected a CSV file")
     return outcome
+
+
+def _unusable(source: Path, partial: Path, error: str) -> Outcome:
+    partial.unlink(missing_ok=True)
+    return Outcome(str(source), None, 0, 0, [], 0, [], error)
 
 
 def _detect(source: Path, partial: Path, output: Path, kind: Kind, arl: float) -> Outcome:
