@@ -10,6 +10,8 @@ import os
 import secrets
 from pathlib import Path
 
+from sinks.credentials import CredentialError, require_private
+
 
 class KeyFileError(Exception):
     """A key cannot be used; says which file, what it is, what is expected and what to do."""
@@ -32,13 +34,16 @@ def made_key(path: Path, fresh: bytes) -> bytes:
 
 
 def given_key(path: Path) -> bytes:
-    """The key in a file that the user named; orchestrators mount secrets with rights of their own, so any will do.
+    """The key in a file that the user named; a file of ours must be ours alone, as for other secrets.
 
     Raises:
-        KeyFileError: it cannot be read.
+        KeyFileError: it cannot be read, or others can read it.
     """
     try:
+        require_private("key file", path)
         return path.read_bytes()
+    except CredentialError as error:
+        raise KeyFileError(str(error)) from error
     except OSError as error:
         raise _unreadable(path, error) from error
 
