@@ -47,6 +47,7 @@ class CountsChange:
         self._bases = BASE_SHIFTS[family]
         self._evidence = Evidence(2 * len(self._bases), threshold)
         self._dispersion = Dispersion(floor=1.0)
+        self._dispersion.single_trials = self._is_ratio
         self._kept: deque[tuple[float, float]] = deque(maxlen=REFERENCE_ROWS)
         self._hits = self._trials = self._rows = 0.0
         self._mean = 0.5
@@ -62,6 +63,8 @@ class CountsChange:
         """
         weight = min(weight, _LARGEST)
         hits = min(value * weight, _LARGEST)
+        if hits not in (0.0, weight) or weight > 1.0:
+            self._dispersion.single_trials = False
         since = 0
         if self._rows >= WARM_UP_ROWS:
             self._kept.append((hits, weight))

@@ -7,7 +7,7 @@ memory) and is 1 at every k for independent ones. A likelihood ratio whose evide
 divided by v_k, which makes it a quasi-likelihood with the right variance at the scale at which it is used.
 
 Blocks of a scale are few at first. As long as sums of up to 32 rows do not show correlation beyond doubt (3
-standard errors), only growth of v that is itself beyond doubt (2 standard errors) counts, and independent
+standard errors), only growth of v that is itself beyond doubt counts, and independent
 rows cost no delay. A series that is correlated gets the opposite treatment: v_k is shrunk towards what
 v_(k-1) and its growth let expect, with the weight of ``PRIOR_BLOCKS`` blocks, and a third of a standard error
 is added. It never falls with k, so negative correlation is not exploited. In the first rows nothing is known
@@ -29,7 +29,7 @@ PRIOR_BLOCKS: Final = 6.0
 """Half the noise of the first blocks is gone, while ten blocks of real correlation prevail."""
 
 SURE_CORRELATION: Final = 3.0
-SURE_GROWTH: Final = 2.0
+SURE_GROWTH: Final = 3.0
 CAUTION: Final = 0.3
 """All three in standard errors."""
 
@@ -48,7 +48,7 @@ _REFRESH_LEVEL: Final = 5
 class Dispersion:
     """v_k of one series of residuals. Amortised O(1) a row."""
 
-    __slots__ = ("_counts", "_floor", "_means", "_pending", "rows", "values")
+    __slots__ = ("_counts", "_floor", "_means", "_pending", "rows", "single_trials", "values")
 
     def __init__(self, floor: float) -> None:
         """``floor``: the least v_0 (1 where the model has a variance of its own, 0 where it has none)."""
@@ -57,6 +57,8 @@ class Dispersion:
         self._counts = [0.0] * LEVELS
         self._pending: list[float | None] = [None] * LEVELS
         self.rows = 0
+        self.single_trials = False
+        """Rows are single trials of a known mean: their variance is known too, and only correlation is measured."""
         self.values = [1.0] * LEVELS
         """v_0 ... v_10."""
 
@@ -112,6 +114,8 @@ class Dispersion:
             table.append(value)
             last = value
         unknown = 1.0 + (UNKNOWN_ROWS / self.rows) ** 2
+        if self.single_trials:
+            table = [value / table[0] for value in table]
         self.values = [max(value, self._floor) * unknown for value in table]
 
     def _is_correlated(self) -> bool:
