@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import orjson
 import pytest
 
@@ -175,9 +176,10 @@ def test_blocks_of_another_layout_are_found_by_name(stored: Stored) -> None:
     assert len(after.histograms.row) == len(before.histograms.row)
     assert after.histograms.count.sum() == before.histograms.count.sum()
     assert after.categories.count.sum() == before.categories.count.sum()
-    assert len(after.exemplars) == len(before.exemplars)
+    assert len(after.exemplars.row) == len(before.exemplars.row) > 0
     back = recode(recode(found.block, found.layout, other), signature(other), LAYOUT)
-    assert decode_block(back, LAYOUT).exemplars == before.exemplars
+    columns = zip(decode_block(back, LAYOUT).exemplars, before.exemplars, strict=True)
+    assert all(np.array_equal(found, expected) for found, expected in columns)
     assert signature(layout_of(signature(LAYOUT))) == signature(LAYOUT)
 
 
