@@ -28,7 +28,7 @@ from tests.recovery.rig.outcomes import counts
 from tests.recovery.rig.run import Event, Run, offline
 from tests.recovery.rig.stream import LongTraffic
 from tests.recovery.rig.verdict import RESULTS, compare, results
-from tests.support.brokers import read_all
+from tests.support.brokers import read_all, send_in_order
 from tests.support.processes import eventually
 
 JUDGED: Final = tuple(topic for topic in RESULTS if topic != DEADLETTERS)
@@ -69,23 +69,18 @@ class _Length(NamedTuple):
     per_sec: float
     base_secs: int
     lateness_secs: int
-    idle_secs: int
 
     @property
     def windows(self) -> dict[str, int]:
-        return {
-            "base_secs": self.base_secs,
-            "allowed_lateness_secs": self.lateness_secs,
-            "idle_secs": self.idle_secs,
-        }
+        return {"base_secs": self.base_secs, "allowed_lateness_secs": self.lateness_secs}
 
     def end_ms(self, at_ms: int) -> int:
         base_ms = self.base_secs * 1000
         return at_ms // base_ms * base_ms + base_ms
 
 
-SHORT: Final = _Length(12, per_sec=150.0, base_secs=1, lateness_secs=4, idle_secs=4)
-FULL: Final = _Length(600, per_sec=150.0, base_secs=10, lateness_secs=15, idle_secs=10)
+SHORT: Final = _Length(12, per_sec=150.0, base_secs=1, lateness_secs=4)
+FULL: Final = _Length(600, per_sec=150.0, base_secs=10, lateness_secs=15)
 
 
 def clocks(scale: Scale) -> Outcome:
@@ -100,6 +95,7 @@ def clocks(scale: Scale) -> Outcome:
         wrong = round(BAD_SHARE * len(honest))
         asyncio.run(_send_live(run, _with_wrong_clocks(honest, wrong, scale.random())))
         until_ms = length.end_ms(max(event.at_ms for event in honest))
+        asyncio.run(_send_markers(run, until_ms + length.lateness_secs * 1000 + length.base_secs * 1000))
         eventually(
             lambda: any(orjson.loads(value)["window_end_ms"] >= until_ms for value in run.read(SUMMARIES)),
             within_secs=120,
@@ -163,6 +159,12 @@ async def _send_live(run: Run, events: Sequence[Event]) -> None:
         await asyncio.gather(*futures)
     finally:
         await producer.stop()
+
+
+async def _send_markers(run: Run, at_ms: int) -> None:
+    """As live as the rest."""
+    await asyncio.sleep(max(0.0, at_ms / 1000 + START_DELAY_SECS - time.time()))
+    await send_in_order(run.config, run.markers(at_ms))
 
 
 def _late(log: Sequence[bytes]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,7 +13,7 @@ from streams.topics import DEADLETTERS
 from tests.recovery.experiment import Experiment, Outcome, Scale
 from tests.recovery.rig.brokers import tansu
 from tests.recovery.rig.outcomes import together
-from tests.recovery.rig.run import Event, Run
+from tests.recovery.rig.run import MARKER_MS, Event, Run, end_ms
 from tests.recovery.rig.stream import SHORT_TRAFFIC, undisturbed
 from tests.recovery.rig.verdict import compare
 from tests.support.processes import tidewatch
@@ -23,7 +22,12 @@ PARTITIONS: Final = (1, 4, 12)
 CHUNKS: Final = (1, 7, 500)
 HASH_SEEDS: Final = ("0", "1", "random")
 SHORT: Final = ((12, 7, "1"), (1, 500, "random"))
-"""Enough to meet each end of every list but the slowest; all combinations at full length."""
+FULL: Final = tuple(
+    (partitions, chunk, HASH_SEEDS[(i + j) % 3])
+    for i, partitions in enumerate(PARTITIONS)
+    for j, chunk in enumerate(CHUNKS)
+)
+"""Every value of each list meets every value of the others."""
 
 
 class _Cut(NamedTuple):
@@ -36,7 +40,7 @@ class _Cut(NamedTuple):
 
 
 def matrix(scale: Scale) -> Outcome:
-    cuts = SHORT if scale.short else itertools.product(PARTITIONS, CHUNKS, HASH_SEEDS)
+    cuts = SHORT if scale.short else FULL
     outcomes = [_replays(scale.folder)]
     outcomes += [_live(scale.folder / f"live-{n}", _Cut(*cut)) for n, cut in enumerate(cuts)]
     found = together(outcomes)
@@ -54,9 +58,9 @@ def _live(folder: Path, cut: _Cut) -> Outcome:
             folder,
             cut.partitions,
             kafka={"session_timeout_secs": 3.0, "chunk_records": cut.chunk_records},
-            windows={"idle_secs": 3},
         )
         run.send(events)
+        run.send_markers(end_ms(events) + MARKER_MS)
         run.worker(stack, env={"PYTHONHASHSEED": cut.hash_seed})
         run.await_end(events)
         verdict = compare(run.results(events), undisturbed(SHORT_TRAFFIC))

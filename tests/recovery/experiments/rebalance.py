@@ -16,7 +16,7 @@ from tests.recovery.rig.brokers import kafka
 from tests.recovery.rig.measure import Usage
 from tests.recovery.rig.offsets import Offsets
 from tests.recovery.rig.outcomes import counts, together
-from tests.recovery.rig.run import Run
+from tests.recovery.rig.run import MARKER_MS, Run, end_ms
 from tests.recovery.rig.stream import SHORT_TRAFFIC, LongTraffic, undisturbed
 from tests.recovery.rig.verdict import compare
 from tests.support.processes import Child
@@ -35,13 +35,10 @@ class _Length(NamedTuple):
     every_secs: float
     """Between faults; also how long a pause lasts: longer than the session, so that the paused one is a zombie."""
     session_secs: float
-    idle_secs: int
 
 
-SHORT: Final = _Length(SHORT_TRAFFIC, feed_secs=15.0, every_secs=3.0, session_secs=2.0, idle_secs=3)
-FULL: Final = _Length(
-    LongTraffic(1200, 150.0), feed_secs=600.0, every_secs=10.0, session_secs=6.0, idle_secs=10
-)
+SHORT: Final = _Length(SHORT_TRAFFIC, feed_secs=15.0, every_secs=3.0, session_secs=2.0)
+FULL: Final = _Length(LongTraffic(1200, 150.0), feed_secs=600.0, every_secs=10.0, session_secs=6.0)
 
 
 class _Group:
@@ -122,7 +119,6 @@ def _churn(scale: Scale, length: _Length, store: str) -> Outcome:
             PARTITIONS,
             checkpoint={"interval_secs": 2.0, "store": store},
             kafka={"session_timeout_secs": length.session_secs, "chunk_records": 300},
-            windows={"idle_secs": length.idle_secs},
         )
         group = stack.enter_context(_Group(run, stack, scale.random()))
         usage = stack.enter_context(Usage(group.pids))
@@ -136,7 +132,7 @@ def _churn(scale: Scale, length: _Length, store: str) -> Outcome:
             if feeder.is_alive():
                 group.fault()
         group.resume()
-        offsets.await_done()
+        run.send_markers(end_ms(events) + MARKER_MS)
         run.await_end(events)
         verdict = compare(run.results(events), undisturbed(length.traffic))
     failures = [*group.problems, *verdict.examples]

@@ -19,7 +19,16 @@ from streams.config import Config
 from streams.events import Stream
 from streams.simulate.scenarios import silent_model_change
 from streams.simulate.traffic import TrafficSpec, generate
-from streams.topics import INPUTS, SUMMARIES, TOPIC_OF_STREAM, TOPICS, partitions_of
+from streams.topics import (
+    CHANGES,
+    FEEDBACK,
+    INPUTS,
+    INTERACTIONS,
+    SUMMARIES,
+    TOPIC_OF_STREAM,
+    TOPICS,
+    partitions_of,
+)
 from tests.recovery.rig.verdict import RESULTS, Results, results
 from tests.support.brokers import Broker, committed, log_size, make_topics, read_all, send_in_order
 from tests.support.processes import Child, eventually, tidewatch
@@ -30,6 +39,13 @@ SECTIONS: Final[dict[str, Any]] = {
     "kafka": {"session_timeout_secs": 3.0, "chunk_records": 300},
 }
 LIMIT_SECS: Final = 150.0
+MARKER_MS: Final = 30_000
+"""After the end of the last window that counts: more than the allowed lateness."""
+_MARKER: Final[dict[str, dict[str, Any]]] = {
+    INTERACTIONS: {"event_id": "marker", "model_requested": "marker"},
+    FEEDBACK: {"event_id": "marker", "name": "marker", "score": 1.0},
+    CHANGES: {"change_id": "marker", "kind": "deploy"},
+}
 
 
 class Event(NamedTuple):
@@ -112,6 +128,21 @@ class Run:
         thread = Thread(target=asyncio.run, args=(feeding,), name="feeder")
         thread.start()
         return thread
+
+    def send_markers(self, at_ms: int) -> None:
+        """One record of this event time to every input partition: what ends by the lateness before it is sealed.
+
+        Else a run ends only when every source is idle, and a machine that is slow to send makes them so too early.
+        """
+        asyncio.run(send_in_order(self.config, self.markers(at_ms)))
+
+    def markers(self, at_ms: int) -> list[tuple[str, int, bytes]]:
+        """Topic, partition and value of each marker."""
+        return [
+            (topic, partition, orjson.dumps(_MARKER[topic] | {"occurred_at": at_ms}))
+            for topic in INPUTS
+            for partition in range(partitions_of(TOPICS[topic], self.config))
+        ]
 
     def place(self, event: Event) -> tuple[str, int, bytes]:
         """Topic, partition and value: records of one key meet in one partition."""

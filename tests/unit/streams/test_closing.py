@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detectors.sketches.block import decode, encode, merge
@@ -17,6 +17,7 @@ from streams.config import Config, parse_config
 from streams.messages import LocalRecord, Message
 from streams.partials import Partial, Watermark, decode_log_record
 from streams.signals import LAYOUT
+from streams.topics import DEADLETTERS, PARTIALS
 
 TOPIC = "llm.interactions"
 T0 = 1_790_000_000_000
@@ -262,3 +263,59 @@ def test_a_half_sent_window_of_a_dead_attempt_does_not_count() -> None:
     fleet.take(heir.add(records(values), NOW).messages)
     fleet.take(heir.idle(0).messages)
     assert fleet.filled() == run([values], 0, 30)
+
+
+WRONG_CLOCKS_MS = {
+    "1970": lambda at: 5_000,
+    "an hour slow": lambda at: at - 3_600_000,
+    "an hour fast": lambda at: at + 3_600_000,
+    "a century fast": lambda at: at + 100 * 365 * 86_400_000,
+}
+
+
+@st.composite
+def stamped(draw: st.DrawFn, partitions: int) -> list[list[tuple[int, int, bool]]]:
+    """By partition, in the order of the log: (event time, append time, honest); the first of each is honest."""
+    log: list[list[tuple[int, int, bool]]] = [[] for _ in range(partitions)]
+    honest = [(at, at + draw(st.integers(0, 14_000))) for at in draw(times)]
+    for at, appended in sorted(honest, key=lambda record: record[1]):
+        place = log[draw(st.integers(0, partitions - 1))]
+        place.append((T0 + at, T0 + appended, True))
+        if draw(st.booleans()):
+            wrong = draw(st.sampled_from(sorted(WRONG_CLOCKS_MS)))
+            place.append((WRONG_CLOCKS_MS[wrong](T0 + appended), T0 + appended, False))
+    return log
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 4).flatmap(stamped), st.integers(0, 2**32), st.integers(1, 9))
+def test_wrong_clocks_change_nothing_for_others(
+    log: list[list[tuple[int, int, bool]]], seed: int, max_chunk: int
+) -> None:
+    """The broker stamps the records: what is slow is late, what is far too fast is refused, both are counted."""
+
+    def closed(everybody: bool) -> tuple[dict[int, bytes], int]:
+        rng = random.Random(seed)
+        fleet, refused = Fleet(), 0
+        sources = [aggregate(at, len(log)) for at in range(len(log))]
+        for at, place in enumerate(log):
+            fleet.take(sources[at].start().messages)
+            made = [
+                LocalRecord(TOPIC, at, offset, event(offset, at_ms - T0), None, appended_ms, 1)
+                for offset, (at_ms, appended_ms, honest) in enumerate(place)
+                if everybody or honest
+            ]
+            for chunk in chunks(made, iter(lambda: rng.randint(1, max_chunk), None)):
+                # Read when the wrong ones' future has long come.
+                messages = sources[at].add(chunk, NOW + 2 * 86_400_000).messages
+                fleet.take(message for message in messages if message.topic == PARTIALS)
+                refused += sum(message.topic == DEADLETTERS for message in messages)
+        watermarks = [decode_log_record(source.idle(0).messages[-1].value) for source in sources]
+        for source in (*sources, *sources):
+            fleet.take(source.idle(0).messages)
+        late = sum(record.late for record in watermarks if isinstance(record, Watermark))
+        return fleet.filled(), refused + late
+
+    wrong = sum(not honest for place in log for _, _, honest in place)
+    assert closed(True) == (closed(False)[0], wrong)
+    assert closed(False)[1] == 0
