@@ -119,7 +119,7 @@ class Watchdog:
             secs = self._call_secs[number] = 0.0 if alive else before[number] + elapsed_secs
             if secs >= self._limit_of(wait):
                 raise Stalled(f"{wait.what} has not got on for {secs:.0f} seconds")
-            if secs >= LONG_CALL_SECS:
+            if wait.restoring or secs >= LONG_CALL_SECS:
                 # A little longer than the call: the next one may follow, and is young at first.
                 self._held_up_secs = 2 * LONG_CALL_SECS
         return self._held_up_secs > 0

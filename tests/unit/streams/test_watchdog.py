@@ -103,6 +103,15 @@ def test_a_long_restore_that_gets_on_is_not_ready_and_lives() -> None:
     assert view.look(1) == []
 
 
+def test_a_restore_may_take_longer_than_a_stall_while_it_gets_on_all_the_time() -> None:
+    view = View(done={PARTITION: None})
+    pieces: list[int] = []
+    with view.vitals.waiting("the checkpoint", restoring=True, life=lambda: len(pieces)):
+        for piece in range(3 * int(LIMITS.stall_secs)):
+            pieces.append(piece)
+            view.look(1)
+
+
 def test_a_restore_that_does_not_get_on_ends_it_even_without_records() -> None:
     view = View(done={PARTITION: None}, end=0, position=0)
     with (
