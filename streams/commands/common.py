@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +52,28 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     """Say what went wrong on stderr and exit."""
     click.echo(f"error: {message}", err=True)
     sys.exit(code)
+
+
+def on_interrupt(stop: Callable[[], object]) -> None:
+    """Call ``stop`` at the first SIGINT, SIGTERM or SIGHUP, in the running event loop; ignore all that follow.
+
+    Until the very end of the process: what follows the first is bounded, and a second Ctrl-C that cut it short
+    would leave processes behind.
+    """
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def once() -> None:
+        # Blocked meanwhile: taking the loop's handler away puts Python's own back, which would raise.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        stop()
+
+    for number in numbers:
+        loop.add_signal_handler(number, once)
 
 
 def progress_bar(quiet: bool = False) -> Progress:

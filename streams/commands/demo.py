@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ import click
 import orjson
 from rich.console import Console
 
-from streams.commands.common import FAILED, fail
+from streams.commands.common import FAILED, fail, on_interrupt
 from streams.demo.settings import Options
 
 INTERRUPTED: Final = 130
@@ -73,18 +72,9 @@ async def _main(options: Options, plain: bool, as_json: bool) -> int:
     from streams.queryserver import QueryFailed
     from streams.supervisor import StackError
 
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    task = asyncio.current_task()
     assert task is not None  # noqa: S101 - we run in it
-
-    def interrupt() -> None:
-        for number in signals:  # once is enough, until the very end of the process: what follows is bounded
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
-        task.cancel()
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in signals:
-        loop.add_signal_handler(number, interrupt)
+    on_interrupt(task.cancel)
     try:
         return await _run(options, plain, as_json)
     except asyncio.CancelledError:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import orjson
 
-from streams.commands.common import config_option, fail, load_or_exit
+from streams.commands.common import config_option, fail, load_or_exit, on_interrupt
 
 if TYPE_CHECKING:
+    from streams.config import Config
     from streams.supervisor import LocalStack
 
 
@@ -41,8 +42,6 @@ def command(detect_workers: int, as_json: bool, config_path: Path | None) -> Non
       tidewatch sql "SELECT count() FROM interactions"
     """
     config = load_or_exit(config_path)
-    from streams.client import BrokerUnreachable
-    from streams.supervisor import LocalStack, StackError
 
     def tell(line: str) -> None:
         click.echo(
@@ -50,27 +49,31 @@ def command(detect_workers: int, as_json: bool, config_path: Path | None) -> Non
         )
         sys.stdout.flush()
 
-    async def run() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, stop.set)
-        stopping = asyncio.create_task(stop.wait())
-        work = asyncio.create_task(
-            _serve(LocalStack(config, detect_workers=detect_workers, tell=tell), as_json)
-        )
-        await asyncio.wait([stopping, work], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+    if problem := asyncio.run(_run(config, detect_workers, tell, as_json)):
+        fail(problem)
+    tell("stopped")
+
+
+async def _run(config: Config, detect_workers: int, tell: Callable[[str], None], as_json: bool) -> str | None:
+    """Until a signal; or what makes it impossible."""
+    stop = asyncio.Event()
+    on_interrupt(stop.set)
+    # After that: these imports take a second, and start a process.
+    from streams.client import BrokerUnreachable
+    from streams.supervisor import LocalStack, StackError
+
+    stopping = asyncio.create_task(stop.wait())
+    work = asyncio.create_task(_serve(LocalStack(config, detect_workers=detect_workers, tell=tell), as_json))
+    await asyncio.wait([stopping, work], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    try:
         if work.done():
             await work
-        work.cancel()
-        await asyncio.wait([work])
-
-    try:
-        asyncio.run(run())
     except (StackError, BrokerUnreachable) as error:
-        fail(str(error))
-    tell("stopped")
+        return str(error)
+    work.cancel()
+    await asyncio.wait([work])
+    return None
 
 
 async def _serve(stack: LocalStack, as_json: bool) -> None:

@@ -28,9 +28,10 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
 @contextmanager
-def up(folder: Path) -> Iterator[Child]:
+def up(folder: Path, more: str = "") -> Iterator[Child]:
+    """``more`` is appended to the configuration."""
     (folder / "tidewatch.toml").write_text(
-        f'state_dir = "state"\n[topics]\npartitions = 2\n[kafka]\nbootstrap = "127.0.0.1:{free_port()}"\n'
+        f'state_dir = "state"\n[topics]\npartitions = 2\n[kafka]\nbootstrap = "127.0.0.1:{free_port()}"\n{more}'
     )
     with tidewatch("up", "--json", log=folder / "up.log", cwd=folder) as child:
         yield child
@@ -143,6 +144,29 @@ def test_a_signal_at_any_moment_leaves_nothing(tmp_path: Path, when: str, number
         assert child.wait(25) == 0, child.output()
         await_gone(pids | set(children_of(child.pid)))
         assert "Traceback" not in child.output()
+
+
+@pytest.mark.parametrize("when", ["workers", "ready"])
+def test_impatience_leaves_nothing(tmp_path: Path, when: str) -> None:
+    """Ctrl-C again and again, from the first until the very end of the process."""
+    with up(tmp_path) as child:
+        if when == "workers":
+            eventually(lambda: len(list(children_of(child.pid))) == 3, what="the workers are started")
+        else:
+            await_ready(child)
+        pids = set(children_of(child.pid))
+
+        def pressed_until_the_end() -> bool:
+            with contextlib.suppress(ProcessLookupError):
+                child.send(signal.SIGINT)
+            pids.update(children_of(child.pid))
+            return not child.running
+
+        eventually(pressed_until_the_end, within_secs=40, what="the stack is down")
+        assert child.wait(1) == 0, child.output()
+        await_gone(pids)
+        assert "Traceback" not in child.output()
+        assert "stopped" in child.output()
 
 
 def test_a_second_stack_on_the_same_state_is_refused(tmp_path: Path) -> None:
