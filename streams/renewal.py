@@ -12,13 +12,14 @@ from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streams.agents import STATE_FILE
 from streams.app import group_name
 from streams.client import client_settings, producer_settings
 from streams.config import Config
 from streams.kafka_config import KafkaConfig
+from streams.operate.monitor import REREAD_RECORDS
 from streams.stages import Decide
 from streams.state import Checkpoint, load_key
 from streams.state_sqlite import SqliteStateStore
@@ -29,6 +30,9 @@ TO_CLIENT: Final = "tidewatch-renewal-to"
 """Ids by which the gate tells the two ends of the move apart."""
 BATCH_RECORDS: Final = 2000
 
+_Offsets = dict[TopicPartition, OffsetAndMetadata]
+"""What a group has committed: where it begins, and what it keeps beside that."""
+
 
 class End(NamedTuple):
     """One of the two brokers."""
@@ -37,20 +41,10 @@ class End(NamedTuple):
     cluster_id: str
 
 
-class _Readers(NamedTuple):
-    """The groups that read a partition, with their offsets (None: not begun)."""
-
-    offsets: dict[str, int | None]
-
-    @property
-    def first(self) -> int:
-        return min((offset or 0 for offset in self.offsets.values()), default=0)
-
-
 async def move(config: Config, old: End, new: End) -> int:
     """Copy what is unread, and let groups and checkpoint go on there; returns how many records that were.
 
-    The workers have stopped; the topics are there. ``llm.alerts`` is copied for whoever else reads it, too.
+    The workers have stopped; the topics are there. Other groups that read ``llm.alerts`` go on there, too.
     """
     store = SqliteStateStore(config.state_dir / STATE_FILE, config.fleet, load_key(config.state_dir))
     try:
@@ -79,17 +73,22 @@ async def _move_records(config: Config, old: End, new: End, position: int) -> in
     committed = {group: await _committed(old.kafka, group, tps) for group in _groups(config, strangers)}
     consumer = AIOKafkaConsumer(**client_settings(old.kafka), client_id=FROM_CLIENT, enable_auto_commit=False)
     producer = AIOKafkaProducer(**producer_settings(new.kafka), client_id=TO_CLIENT, linger_ms=5)
+    begin_at: dict[str, _Offsets] = {group: {} for group in committed}
     moved = 0
     async with consumer, producer:
         for tp in tps:
-            if readers := _readers(config, tp.topic, strangers):
-                offsets = _Readers({group: committed[group][tp] for group in readers})
-                first = position if tp.topic == PARTIALS else offsets.first
-                moved += await _copy(consumer, producer, tp, first)
-                for group, offset in offsets.offsets.items():
-                    committed[group][tp] = None if offset is None else max(0, offset - first)
-    for group, offsets_of in committed.items():
-        await _commit(new.kafka, group, {tp: offset for tp, offset in offsets_of.items() if offset})
+            offsets = _offsets(config, tp, committed)
+            if not offsets:
+                continue
+            first = position if tp.topic == PARTIALS else min(offsets.values())
+            if tp.topic == ALERTS:  # workers look there for what is firing
+                first = max(0, min(first, (await consumer.end_offsets([tp]))[tp] - REREAD_RECORDS))
+            moved += await _copy(consumer, producer, tp, first)
+            for group, offset in offsets.items():
+                said = committed[group].get(tp)
+                begin_at[group][tp] = OffsetAndMetadata(max(0, offset - first), said.metadata if said else "")
+    for group, of_partitions in begin_at.items():
+        await _commit(new.kafka, group, of_partitions)
     return moved
 
 
@@ -97,14 +96,24 @@ def _groups(config: Config, strangers: Sequence[str]) -> list[str]:
     return [group_name(config, "detect"), group_name(config, "record"), *strangers]
 
 
-def _readers(config: Config, topic: str, strangers: Sequence[str]) -> list[str]:
-    """The groups for which a topic's unread records are kept."""
+def _offsets(config: Config, tp: TopicPartition, committed: dict[str, _Offsets]) -> dict[str, int]:
+    """The groups for which a partition's unread records are kept, and where each of them is.
+
+    A group of ours that has not begun reads from the beginning; a stranger counts only once it has begun.
+    """
     detect, record = _groups(config, ())
-    return (
-        [detect] * (topic in (*INPUTS, PARTIALS))
-        + [record] * (topic in RECORDED)
-        + list(strangers) * (topic == ALERTS)
-    )
+    found = {}
+    for group, offsets in committed.items():
+        said = offsets.get(tp)
+        if group == detect:
+            reads = tp.topic in (*INPUTS, PARTIALS)
+        elif group == record:
+            reads = tp.topic in RECORDED
+        else:
+            reads = tp.topic == ALERTS and said is not None
+        if reads:
+            found[group] = said.offset if said else 0
+    return found
 
 
 async def _strangers(config: Config, kafka: KafkaConfig) -> list[str]:
@@ -118,15 +127,15 @@ async def _strangers(config: Config, kafka: KafkaConfig) -> list[str]:
     return sorted(set(names) - set(_groups(config, ())))
 
 
-async def _committed(
-    kafka: KafkaConfig, group: str, tps: Sequence[TopicPartition]
-) -> dict[TopicPartition, int | None]:
+async def _committed(kafka: KafkaConfig, group: str, tps: Sequence[TopicPartition]) -> _Offsets:
     async with _member(kafka, group, FROM_CLIENT) as consumer:
         consumer.assign(tps)
-        return {tp: await consumer.committed(tp) for tp in tps}
+        # ``committed`` leaves out what is kept beside an offset.
+        found: _Offsets = await consumer._coordinator.fetch_committed_offsets(list(tps))
+        return {tp: said for tp, said in found.items() if said.offset >= 0}
 
 
-async def _commit(kafka: KafkaConfig, group: str, offsets: dict[TopicPartition, int]) -> None:
+async def _commit(kafka: KafkaConfig, group: str, offsets: _Offsets) -> None:
     if offsets:
         async with _member(kafka, group, TO_CLIENT) as consumer:
             consumer.assign(list(offsets))

@@ -7,6 +7,7 @@ worker changes, the new one goes on with the alerts that the topic shows as firi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import platform
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from detectors.records import Alert
 from sinks.alerts_topic import alert_message
+from streams.app import WORKER_CLIENT
 from streams.client import client_settings
 from streams.config import Config
 from streams.delivery import Delivery, DeliveryFailed
@@ -168,7 +170,9 @@ class Monitor:
 
 async def _last_alerts(kafka: KafkaConfig) -> list[Alert]:
     """The last alerts of the topic, in the order of the log."""
-    consumer: Any = AIOKafkaConsumer(**client_settings(kafka), enable_auto_commit=False)
+    consumer: Any = AIOKafkaConsumer(
+        **client_settings(kafka), client_id=WORKER_CLIENT, enable_auto_commit=False
+    )
     await consumer.start()
     try:
         partition = TopicPartition(ALERTS, 0)
@@ -179,7 +183,9 @@ async def _last_alerts(kafka: KafkaConfig) -> list[Alert]:
         found: list[Alert] = []
         while await consumer.position(partition) < end:
             for records in (await consumer.getmany(timeout_ms=500)).values():
-                found += [_ALERT.decode(record.value) for record in records if record.value]
+                for record in records:
+                    with contextlib.suppress(msgspec.MsgspecError):  # others may write there, too
+                        found.append(_ALERT.decode(record.value or b""))
         return found
     finally:
         await consumer.stop()
