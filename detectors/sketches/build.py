@@ -200,7 +200,7 @@ class _Prepared:
         records = np.bincount(codes.ravel(), minlength=size + 1)[1:]
         if self._counts_events:
             counters[:, 0] = records
-        if len(codes) > 1:
+        if len(codes) > 1 and len(self._known):
             # All sums of all segmentations as one count over (segment, counter) cells.
             added = np.concatenate([self._known, self._sums])
             width = len(added)
