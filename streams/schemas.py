@@ -197,6 +197,24 @@ def _page() -> Iterator[str]:
         'own, which says enough: a line with `"kind": "deploy"` is a change.'
     )
     yield ""
+    yield "## Alerts"
+    yield ""
+    yield (
+        "`llm.alerts` carries CloudEvents 1.0 in binary mode: the value is the alert as JSON, the context is "
+        "headers (`ce_id` is the idempotency key, `ce_subject` and the record's key the fingerprint). Types:"
+    )
+    yield ""
+    yield "| `ce_type` | says |"
+    yield "|---|---|"
+    yield (
+        "| `tidewatch.alert.firing`, `tidewatch.alert.resolved` | an incident of the watched product began, "
+        "got worse, ended |"
+    )
+    yield (
+        "| `tidewatch.monitoring.firing`, `tidewatch.monitoring.resolved` | the same about Tidewatch itself, "
+        "such as lag or an outage of the store: docs/operations.md |"
+    )
+    yield ""
     yield "## What is refused, and why"
     yield ""
     yield (
