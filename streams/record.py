@@ -22,6 +22,7 @@ from streams.deadletters import decode_dead_letter
 from streams.decode import decode_chunk
 from streams.events import Change, Interaction, cost_usd, epoch_ms, is_error
 from streams.messages import Record, append_times_ms
+from streams.partials import NewerRecord
 from streams.pseudonyms import Pseudonyms
 from streams.redact import redact_text
 from streams.topics import (
@@ -36,6 +37,8 @@ from streams.topics import (
 )
 
 Row = tuple[Any, ...]
+RECORD_VERSION: Final = 1
+"""Of our own JSON records: summaries, anomalies, incidents, alerts, dead letters."""
 
 SummaryRow = tuple[dict[str, str], str, float | None, int, float | None, str, dict[str, int] | None]
 
@@ -49,6 +52,13 @@ class SummaryRecord(msgspec.Struct, frozen=True):
     rows: list[SummaryRow]
 
 
+class _Versioned(msgspec.Struct):
+    """What every version of our own JSON records can be read as; version 1 does not write its number."""
+
+    schema_version: int = 1
+
+
+_VERSION: Final = msgspec.json.Decoder(_Versioned)
 _SUMMARY: Final = msgspec.json.Decoder(SummaryRecord)
 _ANOMALY: Final = msgspec.json.Decoder(Anomaly)
 _INCIDENT: Final = msgspec.json.Decoder(Incident)
@@ -103,6 +113,7 @@ class Recorder:
         rows: list[Row] = []
         for record in records:
             try:
+                _refuse_newer(record)
                 rows.extend(project(record))
             except (msgspec.MsgspecError, ValueError):
                 self.skipped[topic] += 1
@@ -208,6 +219,16 @@ def incident_version(incident: Incident) -> int:
     at_ms = max(incident.last_seen_ms, incident.resolved_at_ms or 0)
     anomalies = min(incident.anomalies, (1 << 19) - 1)
     return at_ms << 20 | anomalies << 1 | (incident.status == "resolved")
+
+
+def _refuse_newer(record: Record) -> None:
+    """Raises NewerRecord: its rows would not say what the record says."""
+    version = _VERSION.decode(record.value or b"").schema_version
+    if version > RECORD_VERSION:
+        raise NewerRecord(
+            f"{record.topic}-{record.partition} at offset {record.offset}: got schema_version {version}; expected "
+            f"{RECORD_VERSION} or lower. A newer Tidewatch wrote it: use that version for the record workers, too"
+        )
 
 
 def _summary_rows(record: Record) -> Iterable[Row]:

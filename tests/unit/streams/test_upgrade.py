@@ -21,13 +21,13 @@ from streams.config import Config
 from streams.decide import Decide
 from streams.decide_state import MIGRATIONS, VERSION, StateUnusable
 from streams.messages import LocalRecord
-from streams.partials import Partial, decode_log_record
+from streams.partials import NewerRecord, Partial, decode_log_record
 from streams.pseudonyms import Pseudonyms
 from streams.record import Recorder
 from streams.signals import LAYOUT
 from streams.state import Checkpoint
 from streams.state_sqlite import SqliteStateStore
-from streams.topics import ALERTS, ANOMALIES, INCIDENTS, PARTIALS, SUMMARIES
+from streams.topics import ALERTS, ANOMALIES, DEADLETTERS, INCIDENTS, PARTIALS, SUMMARIES
 from tests.support.make_fixtures import FIXTURES
 
 VERSIONS = sorted(path.name for path in FIXTURES.iterdir())
@@ -99,6 +99,15 @@ def test_records_of_an_older_version_are_recorded(stored: Stored) -> None:
     batches = recorder.rows(records, NOW_MS)
     assert recorder.skipped.total() == 0
     assert {batch.table for batch in batches} == {"window_summaries", "anomalies", "incidents", "alerts"}
+
+
+@pytest.mark.parametrize("topic", [SUMMARIES, ANOMALIES, INCIDENTS, ALERTS, DEADLETTERS])
+def test_records_of_a_newer_version_are_refused_in_words(topic: str) -> None:
+    recorder = Recorder(fleet="default", pseudonyms=Pseudonyms(b"k" * 32))
+    newer = LocalRecord(topic, 0, 7, b'{"of": "a form nobody knows yet", "schema_version": 2}', None, NOW_MS)
+    expected = rf"{topic}-0 at offset 7: got schema_version 2; expected 1 or lower.*use that version"
+    with pytest.raises(NewerRecord, match=expected):
+        recorder.rows([newer], NOW_MS)
 
 
 def test_every_version_has_a_migration_to_the_next() -> None:
