@@ -22,6 +22,7 @@ from streams.diagnosis import BadRecord, check_depth, from_validation, undecodab
 from streams.events import (
     MAX_CLOCK_AHEAD_MS,
     MAX_DEPTH,
+    MAX_FIELDS,
     MAX_RECORD_BYTES,
     MAX_TEXT_BYTES,
     MIN_TIME_MS,
@@ -211,10 +212,12 @@ def _slow(stream: Stream, value: bytes, now_ms: int, unknown: UnknownFields) -> 
         raise BadRecord("too_large", "$", f"{len(value)} bytes, at most {MAX_RECORD_BYTES}")
     try:
         fields = msgspec.json.decode(value)
-    except Exception:  # DecodeError, UnicodeDecodeError, RecursionError
-        undecodable(value)
+    except Exception as error:  # DecodeError, UnicodeDecodeError, RecursionError
+        undecodable(value, error)
     if not isinstance(fields, dict):
         raise BadRecord("not_an_object", "$", "expected one JSON object")
+    if len(fields) > MAX_FIELDS:
+        raise BadRecord("too_large", "$", f"{len(fields)} fields, at most {MAX_FIELDS}")
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH:  # fewer brackets cannot nest deeper
         check_depth(fields)
     _check_version(fields.get("schema_version"))

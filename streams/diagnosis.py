@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
-from typing import Any, Final, Literal, NoReturn
+from typing import Final, Literal, NoReturn
 
 import msgspec
 
-from streams.events import MAX_CLOCK_AHEAD_MS, MAX_DEPTH, MAX_RECORD_BYTES
+from streams.events import MAX_CLOCK_AHEAD_MS, MAX_DEPTH, MAX_FIELDS, MAX_RECORD_BYTES
 
 Reason = Literal[
     "empty",
@@ -34,7 +35,7 @@ REASONS: Final[dict[Reason, str]] = {
     "not_an_object": "JSON, but not an object",
     "lone_surrogate": "a string holds half of a UTF-16 surrogate pair",
     "too_deep": f"nested deeper than {MAX_DEPTH}",
-    "too_large": f"more than {MAX_RECORD_BYTES // 1024} KiB",
+    "too_large": f"more than {MAX_RECORD_BYTES // 1024} KiB, or more than {MAX_FIELDS} fields",
     "missing_field": "a required field is absent or null",
     "wrong_type": "a field is of another type, or not one of the values allowed",
     "not_finite": "NaN, an infinity, or a number beyond the range of a double",
@@ -97,64 +98,69 @@ def check_depth(value: object) -> None:
     raise BadRecord("too_deep", "$", f"nested deeper than {MAX_DEPTH}")
 
 
-_STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-"""A JSON string, closed or cut off: possessive, so linear for every input."""
 _HUGE_DIGITS: Final = 400
+_HUGE_BITS: Final = 1320
+_LONG_NUMBER: Final = re.compile(rf"[0-9]{{{_HUGE_DIGITS},}}")
+_LONG: Final = "9" * _HUGE_DIGITS
+"""Stands for every number with more digits: Python takes its time with those, and refuses the longest."""
+_MAX_VISITED: Final = 4096
+"""Values looked at to find the one that is no JSON: a record may hold a hundred thousand."""
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
-def undecodable(value: bytes) -> NoReturn:
-    """Raise the reason why ``value`` is not a JSON document that we take, having found that it is not."""
+def undecodable(value: bytes, error: Exception) -> NoReturn:
+    """Raise the reason why ``value`` is not a JSON document that we take; ``error`` is what the decoder raised."""
+    if isinstance(error, RecursionError):
+        raise BadRecord("too_deep", "$", f"nested deeper than {MAX_DEPTH}") from None
     try:
         text = value.decode()
-    except UnicodeDecodeError as error:
-        raise BadRecord("not_utf8", "$", f"invalid UTF-8 at byte {error.start}") from None
-    if _depth(text) > MAX_DEPTH:
-        raise BadRecord("too_deep", "$", f"nested deeper than {MAX_DEPTH}")
+    except UnicodeDecodeError as wrong:
+        raise BadRecord("not_utf8", "$", f"invalid UTF-8 at byte {wrong.start}") from None
+    constants: list[str] = []
+
+    def note(name: str) -> float:
+        constants.append(name)
+        return math.nan
+
     try:
-        document = json.loads(text, parse_constant=lambda name: math.nan, parse_int=_bounded_int)
-    except json.JSONDecodeError as error:
-        raise BadRecord("not_json", "$", f"malformed at character {error.pos}") from None
-    except (ValueError, RecursionError):
+        document = json.loads(_LONG_NUMBER.sub(_LONG, text), parse_constant=note)
+    except json.JSONDecodeError as wrong:
+        raise BadRecord("not_json", "$", f"malformed at character {wrong.pos}") from None
+    except RecursionError:
+        raise BadRecord("too_deep", "$", f"nested deeper than {MAX_DEPTH}") from None
+    except ValueError:
         raise BadRecord("not_json", "$", "malformed") from None
-    _find_unencodable(document, "$")
+    if text.count("[") + text.count("{") > MAX_DEPTH:  # fewer cannot nest deeper
+        check_depth(document)
+    _find_unencodable(document)
+    if constants:
+        raise BadRecord("not_finite", "$", "NaN or an infinity")
     raise BadRecord("not_json", "$", "malformed")
 
 
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for char in re.findall(r"[\[\]{}]", _STRINGS.sub("", text)):
-        if char in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
+def _find_unencodable(document: object) -> None:
+    """Raise at a number that is not finite or a string with a lone surrogate, among the first values."""
+    waiting: list[tuple[str, object]] = [("$", document)]
+    for _ in range(_MAX_VISITED):
+        if not waiting:
+            return
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            for name, child in itertools.islice(value.items(), _MAX_VISITED):
+                inner = f"{path}.{name}" if _SAFE_NAME.fullmatch(name) else f"{path}[...]"
+                waiting += ((inner, child), (inner, name))
+        elif isinstance(value, list):
+            waiting += ((f"{path}[...]", child) for child in value[:_MAX_VISITED])
         else:
-            depth -= 1
-    return deepest
+            _check_encodable(value, path)
 
 
-class _HugeInt(float):
-    """Stands for an integer of more digits than any number here has."""
-
-
-def _bounded_int(digits: str) -> int | float:
-    return int(digits) if len(digits) < _HUGE_DIGITS else _HugeInt(0.0)
-
-
-def _find_unencodable(value: Any, path: str) -> None:
-    """Raise at the first number that is not finite or string with a lone surrogate; the depth is bounded."""
-    if isinstance(value, dict):
-        for name, child in value.items():
-            inner = f"{path}.{name}" if _SAFE_NAME.fullmatch(name) else f"{path}[...]"
-            _find_unencodable(name, inner)
-            _find_unencodable(child, inner)
-    elif isinstance(value, list):
-        for child in value:
-            _find_unencodable(child, f"{path}[...]")
-    elif isinstance(value, _HugeInt):
+def _check_encodable(value: object, path: str) -> None:
+    if isinstance(value, int) and value.bit_length() > _HUGE_BITS:
         raise BadRecord("out_of_range", path, f"an integer of more than {_HUGE_DIGITS} digits")
-    elif isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise BadRecord("not_finite", path, "NaN, an infinity, or beyond the range of a double")
-    elif isinstance(value, str) and not value.isascii():
+    if isinstance(value, str) and not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:

@@ -20,6 +20,8 @@ SCHEMA_VERSION: Final = 1
 MAX_RECORD_BYTES: Final = 256 * 1024
 MAX_TEXT_BYTES: Final = 32 * 1024
 MAX_DEPTH: Final = 32
+MAX_FIELDS: Final = 1000
+"""Fields of a record, free dimensions, and parts of a list: what a person or a program could still mean."""
 MAX_NAME_CHARS: Final = 512
 MIN_TIME_MS: Final = 31_536_000_000
 """1971-01-01T00:00:00Z: what lies before is a clock that was never set, or seconds taken for milliseconds."""
@@ -47,6 +49,7 @@ UnitScore = Annotated[float, Meta(ge=0, le=1)]
 Version = Annotated[int, Meta(ge=1, le=1)] | Annotated[str, Meta(pattern=r"^1(\.\d+)?$")]
 Status = Annotated[int, Meta(ge=0, le=999)] | Annotated[str, Meta(max_length=64)]
 Attribute = Annotated[str, Meta(max_length=4_096)] | int | float | bool | None
+Attributes = Annotated[dict[str, Attribute], Meta(max_length=MAX_FIELDS)]
 
 
 def about(text: str) -> Meta:
@@ -60,7 +63,7 @@ class _Record(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=True
     occurred_at: Annotated[Time, about("When it ended: RFC 3339 with an offset, or epoch milliseconds")]
     schema_version: Annotated[Version | None, about("Version of this schema: 1, or the string 1.x")] = None
     schema_url: Annotated[Name | None, about("URL of the conventions the producer follows")] = None
-    attributes: Annotated[dict[str, Attribute] | None, about("Free dimensions")] = None
+    attributes: Annotated[Attributes | None, about("Free dimensions")] = None
 
 
 class ToolCall(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -88,7 +91,10 @@ class Retrieval(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=Tr
     data_source_id: Annotated[Name | None, about("Index or store that was asked")] = None
     top_k: Annotated[Count | None, about("How many documents were asked for")] = None
     query: Annotated[Text | None, about("Query text")] = None
-    documents: Annotated[list[Document] | None, about("Documents in the order returned")] = None
+    documents: Annotated[
+        Annotated[list[Document], Meta(max_length=MAX_FIELDS)] | None,
+        about("Documents in the order returned"),
+    ] = None
 
 
 class Interaction(_Record, gc=False, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -162,7 +168,9 @@ class Interaction(_Record, gc=False, forbid_unknown_fields=True, kw_only=True, o
     index_version: Annotated[Name | None, about("Version of the index")] = None
     index_updated_at: Annotated[Time | None, about("When the index was last refreshed")] = None
     retrieval: Annotated[Retrieval | None, about("Retrieval in detail")] = None
-    tool_calls: Annotated[list[ToolCall] | None, about("Tool calls in order")] = None
+    tool_calls: Annotated[
+        Annotated[list[ToolCall], Meta(max_length=MAX_FIELDS)] | None, about("Tool calls in order")
+    ] = None
     input: Annotated[Text | None, about("Prompt; stored only if configured, redacted")] = None
     output: Annotated[Text | None, about("Answer; stored only if configured, redacted")] = None
 

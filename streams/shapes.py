@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import inspect
 
-from streams.events import MAX_TEXT_BYTES, STRUCTS
+from streams.events import MAX_FIELDS, MAX_TEXT_BYTES, STRUCTS
 
 
 class Shape(NamedTuple):
@@ -76,7 +76,9 @@ def fit(shape: Shape, fields: dict[str, Any], unknown: list[str]) -> None:
                 fields[name] = encoded[:MAX_TEXT_BYTES].decode(errors="ignore")
     for name in sorted(shape.nested.keys() & fields.keys()):
         value, inner = fields[name], shape.nested[name]
-        for part in value if isinstance(value, list) else (value,):
+        for part in (
+            value[: MAX_FIELDS + 1] if isinstance(value, list) else (value,)
+        ):  # longer lists are refused
             if isinstance(part, dict):
                 for extra in sorted(part.keys() - inner.fields):
                     del part[extra]
