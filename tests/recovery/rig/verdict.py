@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -15,7 +16,7 @@ RESULTS: Final = (SUMMARIES, ANOMALIES, INCIDENTS, ALERTS, DEADLETTERS)
 
 
 class Results(NamedTuple):
-    """What a run said up to the last input window: topic -> identity of a row -> its contents.
+    """What a run said up to the last input window: topic -> identity of a row -> digests of its contents.
 
     More than one content of an identity is an error of the run; the same content twice is delivery at least
     once, and stored once.
@@ -48,8 +49,10 @@ def results(by_topic: Mapping[str, Iterable[bytes]], end_ms: int) -> Results:
         for value in set(values):  # repeats of the same are delivery at least once
             for identity, at_ms, content in _ROWS[topic](orjson.loads(value)):
                 if at_ms <= end_ms:
+                    # A digest: long runs have a million rows, and orjson's buffers are a kilobyte each.
                     packed = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-                    rows[topic].setdefault(identity, set()).add(packed)
+                    digest = hashlib.blake2b(packed, digest_size=16).digest()
+                    rows[topic].setdefault(identity, set()).add(digest)
     return Results(rows)
 
 
@@ -87,7 +90,8 @@ _Row = tuple[str, int, Any]
 def _summary_rows(record: dict[str, Any]) -> Iterable[_Row]:
     for row in record["rows"]:
         where = [record["window_start_ms"], row[0], row[1]]
-        yield orjson.dumps(where, option=orjson.OPT_SORT_KEYS).decode(), record["window_end_ms"], row
+        identity = orjson.dumps(where, option=orjson.OPT_SORT_KEYS).decode()
+        yield identity, record["window_end_ms"], row
 
 
 def _anomaly_rows(record: dict[str, Any]) -> Iterable[_Row]:
