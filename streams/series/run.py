@@ -44,14 +44,15 @@ def detect_file(source: Path, output: Path, kind: Kind, arl: float) -> Outcome:
         outcome = _detect(source, partial, output, kind, arl)
         os.replace(partial, output)
     except BadSeries as error:
-        return _unusable(source, partial, str(error))
+        return _unusable(source, str(error))
     except OSError as error:
-        return _unusable(source, partial, f"{error.filename or source}: {error.strerror}; expected a CSV file")
+        return _unusable(source, f"{error.filename or source}: {error.strerror}; expected a CSV file")
+    finally:
+        partial.unlink(missing_ok=True)
     return outcome
 
 
-def _unusable(source: Path, partial: Path, error: str) -> Outcome:
-    partial.unlink(missing_ok=True)
+def _unusable(source: Path, error: str) -> Outcome:
     return Outcome(str(source), None, 0, 0, [], 0, [], error)
 
 
