@@ -57,7 +57,7 @@ def test_generated_parts_are_fresh() -> None:
 
 def test_every_block_is_covered_by_a_test_below() -> None:
     languages = sorted(name for name, _ in BLOCKS)
-    assert languages == sorted(["sh"] * 4 + ["text"] * 2 + ["python", "json", "sql"])
+    assert languages == sorted(["sh"] * 5 + ["text"] * 2 + ["python", "json", "sql"])
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,14 @@ def test_trying_your_own_history(tmp_path: Path) -> None:
     assert "3 records" in output
     summary = orjson.loads(output.strip().splitlines()[-1])
     assert summary["signals"]["tokens_in_mean"]["value"] > 0
+
+
+def test_trying_an_incident_and_a_series(tmp_path: Path) -> None:
+    output = run(shell("tidewatch simulate"), tmp_path)
+    assert "S04 severe" in output
+    incidents = (tmp_path / "surge" / "incidents.jsonl").read_text("utf-8")
+    assert '"refusal_ratio"' in incidents
+    assert len((tmp_path / "scored" / "temperature.csv").read_text("utf-8").splitlines()) == 3
 
 
 def test_checking_a_configuration(tmp_path: Path) -> None:

@@ -153,13 +153,14 @@ def command(
     except OSError as error:
         fail(f"{error.filename or output}: {error.strerror}; choose another place")
     summary = {"records": count, "output": str(output), "truth": [_as_json(truth) for truth in made.truths]}
+    aside = output == Path("-")
     if as_json:
-        click.echo(orjson.dumps(summary), err=output == Path("-"))
+        click.echo(orjson.dumps(summary), err=aside)
     else:
-        click.echo(f"{count:,} records in {output}", err=True)
+        click.echo(f"{count:,} records in {output}", err=aside)
         for truth in made.truths:
             what = f"{truth.scenario} {truth.strength}: {truth.title}"
-            click.echo(f"{what}, {rfc3339(truth.onset_ms)} to {rfc3339(truth.end_ms)}", err=True)
+            click.echo(f"{what}, {rfc3339(truth.onset_ms)} to {rfc3339(truth.end_ms)}", err=aside)
 
 
 def _start_ms(text: str) -> int:
