@@ -141,3 +141,8 @@ class Columns:
             if len(array) != self._size:
                 raise ValueError(f"column {name!r} has {len(array)} entries, expected {self._size}")
             self._arrays[name] = array
+
+
+def without_nan(values: Floats) -> Floats:
+    """What is no number says nothing: 0, the middle of standardised values. One NaN would blind a sum for ever."""
+    return np.where(np.isnan(values), 0.0, values)

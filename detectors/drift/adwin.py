@@ -27,7 +27,7 @@ import river
 from pydantic import Field
 from river.drift import ADWIN
 
-from detectors.base import Bools, Floats, Hits, Ints, Params, State
+from detectors.base import Bools, Floats, Hits, Ints, Params, State, without_nan
 
 
 class AdwinParams(Params):
@@ -64,7 +64,7 @@ class Adwin:
 
     def update(self, index: Ints, z: Floats, white: Floats, learn: Bools) -> Hits:
         clip = self.params.clip_sigmas
-        unit = np.clip(white, -clip, clip) / (2.0 * clip) + 0.5
+        unit = np.clip(without_nan(white), -clip, clip) / (2.0 * clip) + 0.5
         level, bound = np.zeros(len(index)), np.full(len(index), np.inf)
         since = np.zeros(len(index), np.int64)
         for at, (series, x) in enumerate(zip(index.tolist(), unit.tolist(), strict=True)):

@@ -25,7 +25,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Bools, Columns, Floats, Hits, Ints, Params, State
+from detectors.base import Bools, Columns, Floats, Hits, Ints, Params, State, without_nan
 
 
 class PageHinkleyParams(Params):
@@ -73,7 +73,7 @@ class PageHinkley:
 
     def update(self, index: Ints, z: Floats, white: Floats, learn: Bools) -> Hits:
         clip = self.params.clip_sigmas
-        return self.step(index, np.clip(white, -clip, clip))
+        return self.step(index, np.clip(without_nan(white), -clip, clip))
 
     def step(self, index: Ints, x: Floats) -> Hits:
         """River's update for the series in ``index``; series that fire start anew."""

@@ -99,8 +99,16 @@ def test_a_big_shift_is_found_within_the_stated_delay_on_the_right_side(
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize(
     "strange",
-    [[0.0] * 200, [3.0] * 200, [1e300, -1e300] * 100, [1e15] + [0.0] * 199, [5e-324] * 200],
-    ids=["zeros", "constant", "huge both ways", "one huge", "tiny"],
+    [
+        [0.0] * 200,
+        [3.0] * 200,
+        [1e300, -1e300] * 100,
+        [1e15] + [0.0] * 199,
+        [5e-324] * 200,
+        [np.nan] * 3,
+        [np.inf, -np.inf],
+    ],
+    ids=["zeros", "constant", "huge both ways", "one huge", "tiny", "no numbers", "infinities"],
 )
 def test_strange_values_neither_raise_nor_blind(name: str, strange: list[float]) -> None:
     detector = new(name)
@@ -108,6 +116,17 @@ def test_strange_values_neither_raise_nor_blind(name: str, strange: list[float])
     rng = np.random.default_rng(3)
     feed(detector, rng.normal(size=2000))
     assert feed(detector, rng.normal(size=200) + 10.0), "blind after strange values"
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_window_without_values_changes_nothing(name: str) -> None:
+    detector = new(name)
+    feed(detector, np.random.default_rng(4).normal(size=100))
+    before = msgspec.msgpack.encode(detector.to_state())
+    nothing = np.empty(0)
+    hits = detector.update(np.empty(0, np.int64), nothing, nothing, np.empty(0, bool))
+    assert not len(hits.up)
+    assert msgspec.msgpack.encode(detector.to_state()) == before
 
 
 @pytest.mark.parametrize("name", DETECTORS)
