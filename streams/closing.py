@@ -134,9 +134,8 @@ class Closing:
         if until is None or (source.sealed_until_ms is not None and until <= source.sealed_until_ms):
             self._forget(source, watermark.attempt, source.sealed_until_ms)
             return
-        before = source.sealed_until_ms
-        if before is None:
-            before = self.state.floors.get(watermark.source)
+        known = (source.sealed_until_ms, self.state.floors.get(watermark.source))
+        before = max((ms for ms in known if ms is not None), default=None)
         for start, pieces in sorted(source.attempts.get(watermark.attempt, {}).items()):
             if start + self._base_ms > until:
                 continue

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from streams.closing import Closed, Closing
 from streams.config import Config
 from streams.decide import Decide
 from streams.messages import LocalRecord
-from streams.partials import NewerRecord
+from streams.partials import NewerRecord, Partial, Watermark
 from streams.restoring import LogGuard, Restored, restore
 from streams.state import Checkpoint, mark_of
 from streams.state_sqlite import SqliteStateStore
@@ -224,3 +225,22 @@ def test_what_a_source_sealed_before_the_log_was_replaced_stays_and_counts_once(
     for offset, found in enumerate(repeated):
         messages += [(m.topic, m.value) for m in decide.step(record(offset, found.value or b""))]
     assert messages == told
+
+
+def test_a_source_that_comes_back_behind_what_it_had_sealed_counts_once() -> None:
+    """Its last commit was before its last seal: it says an older watermark first, then seals a window again."""
+    closing = Closing(base_ms=10, lateness_ms=5)
+
+    def seal(attempt: str, until_ms: int) -> list[Closed]:
+        mark = Watermark("a", attempt, until_ms, 0, until_ms, False, 0, 2, 0, 0, 0, 0)
+        return list(closing.step(mark))
+
+    list(closing.step(Partial("a", "1", 0, 0, b"window")))
+    seal("1", 10)
+    closing.state = closing.state.on_another_log()
+    seal("2", 0)
+    list(closing.step(Partial("a", "2", 0, 0, b"window")))
+    list(closing.step(Partial("a", "2", 10, 0, b"next")))
+    seal("2", 20)
+    other = Watermark("b", "1", 20, 0, 20, False, 0, 2, 0, 0, 0, 0)
+    assert [closed.blocks for closed in closing.step(other)] == [[b"window"], [b"next"]]
