@@ -117,7 +117,7 @@ def _churn(scale: Scale, length: _Length, store: str) -> Outcome:
             broker,
             scale.folder / store,
             PARTITIONS,
-            checkpoint={"interval_secs": 2.0, "store": store},
+            checkpoint={"interval_secs": 2.0 if scale.short else 10.0, "store": store},
             kafka={"session_timeout_secs": length.session_secs, "chunk_records": 300},
         )
         group = stack.enter_context(_Group(run, stack, scale.random()))

@@ -92,7 +92,7 @@ def soak(scale: Scale) -> Outcome:
             broker,
             scale.folder / "run",
             PARTITIONS,
-            checkpoint={"interval_secs": 2.0, "store": "topic"},
+            checkpoint={"interval_secs": 2.0 if scale.short else 10.0, "store": "topic"},
         )
         workers = _Workers(run, stack, proxy)
         usage = stack.enter_context(Usage(lambda: [workers.steady.pid], every_secs=1.0))
