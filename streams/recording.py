@@ -144,7 +144,7 @@ class RecordDriver:
                 self.waiting = True
                 if self._told():
                     log.error("the store cannot be written to; waiting", reason=str(later))
-                with self._vitals.waiting("the store's next try"):
+                with self._vitals.waiting("the store's next try", on_purpose=True):
                     await asyncio.sleep(later.after_secs)
         if self._told.over():
             log.info("the store can be written to again")

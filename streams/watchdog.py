@@ -117,9 +117,9 @@ class Watchdog:
             life = self._call_life[number] = wait.life()
             alive = number not in before or lives[number] != life
             secs = self._call_secs[number] = 0.0 if alive else before[number] + elapsed_secs
-            if secs >= self._limit_of(wait):
+            if secs >= self._limit_of(wait) and not wait.on_purpose:
                 raise Stalled(f"{wait.what} has not got on for {secs:.0f} seconds")
-            if wait.restoring or secs >= LONG_CALL_SECS:
+            if wait.restoring or wait.on_purpose or secs >= LONG_CALL_SECS:
                 # A little longer than the call: the next one may follow, and is young at first.
                 self._held_up_secs = 2 * LONG_CALL_SECS
         return self._held_up_secs > 0

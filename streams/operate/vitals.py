@@ -27,6 +27,8 @@ class Wait(NamedTuple):
     """Whether a checkpoint is being loaded: its limit is another one, and the worker is not ready."""
     life: Callable[[], int]
     """A number that changes whenever the call gets on."""
+    on_purpose: bool = False
+    """A pause before the next try: it has no limit, and others stand still because of it."""
 
 
 class Notice(NamedTuple):
@@ -84,11 +86,16 @@ class Vitals:
 
     @contextmanager
     def waiting(
-        self, what: str, *, restoring: bool = False, life: Callable[[], int] = lambda: 0
+        self,
+        what: str,
+        *,
+        restoring: bool = False,
+        life: Callable[[], int] = lambda: 0,
+        on_purpose: bool = False,
     ) -> Iterator[None]:
         """Around a call to ``what``: while it is out, standing still is not ours, up to a limit."""
         number = next(self._numbers)
-        self._waits[number] = Wait(what, restoring, life)
+        self._waits[number] = Wait(what, restoring, life, on_purpose)
         try:
             yield
         finally:

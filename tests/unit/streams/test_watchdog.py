@@ -162,3 +162,14 @@ def test_a_blocked_event_loop_ends_the_process() -> None:
 def test_whatever_hangs_the_process_ends_within_its_limit() -> None:
     ended = run("import time; from streams.watchdog import end_within; end_within(0.2); time.sleep(30)")
     assert ended.returncode == STUCK_EXIT_CODE
+
+
+def test_a_store_that_is_away_for_long_never_ends_the_worker() -> None:
+    view = View()
+    for _ in range(100):  # each try fails at once, and each pause is a new one
+        with view.vitals.waiting("the store"):
+            pass
+        with view.vitals.waiting("the store's next try", on_purpose=True):
+            view.look(2)
+    with view.vitals.waiting("the store's next try", on_purpose=True):
+        view.look(10 * LIMITS.call_secs)
