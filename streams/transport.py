@@ -15,22 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import aiokafka
 import faust
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import (
-    ConsumerStoppedError,
-    IllegalGenerationError,
-    IllegalStateError,
-    KafkaError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
-)
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
@@ -38,10 +30,13 @@ from faust.types import TP, ConsumerMessage
 
 from streams.chunks import Begin, Chunk, Standing, Superseded
 from streams.client import client_settings
+from streams.committing import Committer
 from streams.exact_producer import ExactProducer
 from streams.kafka_config import KafkaConfig
 from streams.operate.clients import consumer_failure, has_joined
 from streams.unpacking import make_lean
+
+T = TypeVar("T")
 
 FETCH_MAX_WAIT_MS = 100
 """aiokafka has one fetch in flight per broker, and a partition whose records were just taken is not part of it:
@@ -70,6 +65,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self.fetches = 0
         self._handed_over: dict[TP, int] = {}
         self._epoch_numbers = itertools.count(1)
+        self._committer = Committer(lambda: self._ensure_consumer()._coordinator, self._refusal)
         self._generation = -1
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -204,38 +200,25 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         epochs: Mapping[TP, int],
         timeout_secs: float,
     ) -> None:
-        await self.call_thread(self._commit_exact, wanted, epochs, timeout_secs)
+        await self._in_thread(self._committer.commit(wanted, epochs, timeout_secs))
 
-    async def _commit_exact(
-        self,
-        wanted: Mapping[TopicPartition, OffsetAndMetadata],
-        epochs: Mapping[TP, int],
-        timeout_secs: float,
-    ) -> None:
-        coordinator = self._ensure_consumer()._coordinator
-        deadline = time.monotonic() + timeout_secs
-        while True:
-            async with asyncio.timeout(timeout_secs):
-                await coordinator.ensure_coordinator_known()
-            try:
-                async with coordinator._commit_lock:
-                    if coordinator.generation != self._generation or self._generation < 0:
-                        raise Superseded("the consumer group has another generation")
-                    if stale := [tp for tp, epoch in epochs.items() if self.epochs.get(tp) != epoch]:
-                        raise Superseded(f"{stale[0].topic}-{stale[0].partition} began again")
-                    # Builds its request before it waits for anything: the generation checked is the one sent.
-                    await asyncio.shield(coordinator._do_commit_offsets(None, wanted))
-                return
-            except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as error:
-                raise Superseded(f"the broker refused the commit: {error!r}") from error
-            except KafkaError as error:
-                if not error.retriable or time.monotonic() >= deadline:
-                    raise
-                await asyncio.sleep(0.1)
+    def _refusal(self, epochs: Mapping[TP, int]) -> str | None:
+        if self._ensure_consumer()._coordinator.generation != self._generation or self._generation < 0:
+            return "the consumer group has another generation"
+        stale = [tp for tp, epoch in epochs.items() if self.epochs.get(tp) != epoch]
+        return f"{stale[0].topic}-{stale[0].partition} began again" if stale else None
 
     async def standing(self, tps: Iterable[TP]) -> dict[TP, Standing]:
-        standing: dict[TP, Standing] = await self.call_thread(self._standing, list(tps))
-        return standing
+        return await self._in_thread(self._standing(list(tps)))
+
+    async def _in_thread(self, work: Coroutine[Any, Any, T]) -> T:
+        """Not by Faust's queue of calls: it has two places, and fetches wait in it behind slow requests."""
+        try:
+            running = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
+        except RuntimeError as error:
+            work.close()
+            raise Superseded("the consumer has stopped") from error
+        return await asyncio.wrap_future(running)
 
     async def _standing(self, tps: list[TP]) -> dict[TP, Standing]:
         consumer = self._ensure_consumer()

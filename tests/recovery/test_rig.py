@@ -11,18 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import NotEnoughReplicasError, TopicAuthorizationFailedError
 
 from streams.client import producer_settings
-from streams.topics import ALERTS, CHANGES
+from streams.topics import ALERTS, CHANGES, INCIDENTS
 from tests.recovery import report
 from tests.recovery.experiment import Outcome
 from tests.recovery.rig.kafka_proxy import KafkaProxy
 from tests.recovery.rig.measure import Stall, Usage, open_files, rss_mb
 from tests.recovery.rig.proxy import SERVICE_UNAVAILABLE, Proxy
-from tests.recovery.rig.verdict import Results, compare
+from tests.recovery.rig.verdict import Results, compare, results
 from tests.support.brokers import Broker, make_topics, read_all
 from tests.support.processes import eventually
 
@@ -197,12 +198,20 @@ async def test_a_passing_refusal_is_tried_again(broker: Broker, tmp_path: Path) 
 
 
 def test_the_verdict_counts_by_content() -> None:
-    expected = Results({"t": {"a": {b"1"}, "b": {b"2"}, "c": {b"3"}}})
-    found = Results({"t": {"a": {b"1"}, "b": {b"2", b"other"}, "d": {b"4"}}})
+    def incidents(*counts: tuple[str, int]) -> Results:
+        times = {"last_seen_ms": 1, "detected_at_ms": 1, "resolved_at_ms": None}
+        values = [
+            orjson.dumps({"incident_id": name, "status": "firing", "anomalies": count} | times)
+            for name, count in counts
+        ]
+        return results({INCIDENTS: values}, 10)
+
+    expected = incidents(("a", 1), ("b", 2), ("c", 3))
+    found = incidents(("a", 1), ("a", 1), ("b", 2), ("b", 7), ("d", 4))
     verdict = compare(found, expected)
     assert (verdict.lost, verdict.doubled) == (1, 2)
     assert not verdict.equal
-    assert compare(expected, expected).equal
+    assert compare(expected, incidents(("c", 3), ("b", 2), ("a", 1))).equal
 
 
 def test_usage_and_stalls_are_seen() -> None:

@@ -24,7 +24,7 @@ def _away(folder: Path, minutes: int, outages_secs: Sequence[float], between_sec
         KafkaProxy(port_of(broker)) as proxy,
         trial(broker, folder, minutes=minutes, feed_secs=feed_secs, through=proxy.address) as (run, outcome),
     ):
-        run.run.await_progress()
+        run.await_progress()
         for secs in outages_secs:
             time.sleep(between_secs)
             began = time.monotonic()
@@ -90,7 +90,7 @@ def _slow(folder: Path, scale: Scale, rtt_secs: float, kills: int) -> Outcome:
     ):
         proxy.slow(rtt_secs)
         run.faults += 1
-        run.run.await_progress()
+        run.await_progress()
         for _ in range(kills):
             time.sleep(rng.uniform(0.0, between_secs / 2))
             run.kill()

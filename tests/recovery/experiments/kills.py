@@ -10,7 +10,7 @@ from streams.faultpoints import ENVIRONMENT, FAULTPOINTS
 from tests.recovery.experiment import Component, Experiment, Outcome, Scale
 from tests.recovery.rig.brokers import broker_of
 from tests.recovery.rig.run import Run, traffic
-from tests.recovery.rig.trial import END_SECS, trial, truth
+from tests.recovery.rig.trial import END_SECS, SEGMENTS, trial, truth
 from tests.recovery.rig.verdict import compare
 from tests.support.processes import eventually
 
@@ -67,7 +67,7 @@ def _at_every_point(scale: Scale, kind: Component, store: str, others: tuple[str
     failures: list[str] = []
     with broker_of(kind, scale.folder) as broker, ExitStack() as stack:
         checkpoint = {"checkpoint": {"interval_secs": 0.5, "store": store}}
-        run = Run(broker, scale.folder / "run", 4, **checkpoint)
+        run = Run(broker, scale.folder / "run", 4, **SEGMENTS, **checkpoint)
         # Slower than the deaths, so that there is something to do at each; the rest goes faster.
         feeder = run.send_slowly(events, len(deaths) * 8.0)
         stack.callback(feeder.join)
@@ -82,9 +82,6 @@ def _at_every_point(scale: Scale, kind: Component, store: str, others: tuple[str
                 if worker.wait(1) != -9:
                     failures.append(f"{name}:{n}: exit code {worker.wait(1)}")
         run.worker(stack)
-        began = time.monotonic()
-        run.await_progress()
-        stall_secs = time.monotonic() - began
         feeder.join()
         run.await_end(events, within_secs=END_SECS)
         verdict = compare(run.results(events), truth(8))
@@ -93,7 +90,6 @@ def _at_every_point(scale: Scale, kind: Component, store: str, others: tuple[str
         len(deaths),
         verdict.lost,
         verdict.doubled,
-        worst_stall_secs=stall_secs,
         notes=f"{len({name for name, _ in deaths})} of {len(names)} places, {len(events):,} records",
         failures=(*failures, *verdict.examples),
     )

@@ -31,7 +31,7 @@ def _zombies(folder: Path, kind: Component, store: str, minutes: int, pauses: in
             checkpoint={"interval_secs": 0.5, "store": store},
         ) as (run, outcome),
     ):
-        run.run.await_progress()
+        run.await_progress()
         for number in range(pauses):
             paused = run.workers[number % 2]
             paused.send(signal.SIGSTOP)
@@ -39,7 +39,7 @@ def _zombies(folder: Path, kind: Component, store: str, minutes: int, pauses: in
             time.sleep(2 * SESSION_SECS)
             run.await_recovery()  # by the other one
             paused.send(signal.SIGCONT)
-            run.run.await_progress()
+            run.await_progress()
     return outcome[0]
 
 
@@ -68,7 +68,7 @@ def sigterm(scale: Scale) -> Outcome:
         slowest_secs = 0.0
         before: dict[tuple[str, int], int] = {}
         for _ in range(stops):
-            run.run.await_progress()
+            run.await_progress()
             time.sleep(rng.uniform(0.0, 2.0))
             took_secs, code = run.stop(within_secs=60.0)
             slowest_secs = max(slowest_secs, took_secs)

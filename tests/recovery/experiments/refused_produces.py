@@ -45,7 +45,7 @@ def by_answer(scale: Scale) -> Outcome:
             through=proxy.address,
         ) as (run, outcome),
     ):
-        run.run.await_progress()
+        run.await_progress()
         for code, appended in rounds:
             proxy.refuse_produces(code, OUTPUTS, share=SHARE, appended=appended)
             time.sleep(8.0)
@@ -66,7 +66,7 @@ def by_replicas(scale: Scale) -> Outcome:
             outcome,
         ),
     ):
-        run.run.await_progress()
+        run.await_progress()
         for number in range(times):
             topics = OUTPUTS if number % 2 else (PARTIALS, ALERTS)
             _require_replicas(run, topics, 2)

@@ -44,6 +44,7 @@ class Proxy:
         self.canned: bytes | None = None
         self.flowing = asyncio.Event()
         self._open: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._socket = _bound(0)
         self.port: int = self._socket.getsockname()[1]
         self._server: asyncio.Server | None = None
@@ -122,7 +123,13 @@ class Proxy:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, sock=self._socket)
+            self._server = await asyncio.start_server(self._accept, sock=self._socket)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # As a coroutine it would complain on the screen when it is cancelled.
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -166,6 +173,7 @@ class Proxy:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0.01)  # connections are closed in the next turns of the loop
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
