@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-Component = Literal["tansu", "kafka", "chdb", "tls"]
+Component = Literal["tansu", "kafka", "chdb", "tls", "mount"]
+"""``mount``: the right to mount a file system of a given size."""
 
 
 class Scale(NamedTuple):

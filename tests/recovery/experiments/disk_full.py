@@ -5,42 +5,25 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from sinks.clickhouse_config import ClickHouseConfig
 from streams.operate.status import read_status
 from tests.recovery.experiment import Experiment, Outcome, Scale
-from tests.recovery.rig.brokers import Missing, tansu
+from tests.recovery.rig.brokers import tansu
 from tests.recovery.rig.measure import rss_mb
 from tests.recovery.rig.run import Run, offline, traffic
 from tests.recovery.rig.verdict import compare
+from tests.support.disks import small_file_system
 from tests.support.processes import Child, eventually
 from tests.support.recorded import PARTITIONS, Held, Tables, store_undisturbed
 
 SIZE_MB: Final = 96
 RESUME_SECS: Final = 10.0
 """Goal, on top of the wait between two tries."""
-
-
-@contextmanager
-def small_file_system(folder: Path) -> Iterator[None]:
-    """A tmpfs of SIZE_MB on ``folder``. Raises Missing where this user may not mount one."""
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        raise Missing(f"needs the right to mount a tmpfs: {mounted.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 class Ballast:
@@ -136,7 +119,7 @@ def run(scale: Scale) -> Outcome:
         broker = stack.enter_context(tansu())
         run = Run(broker, scale.folder / "run", PARTITIONS, record={"batch_secs": 0.2})
         disk = run.config.state_dir
-        stack.enter_context(small_file_system(disk))
+        stack.enter_context(small_file_system(disk, SIZE_MB))
         ballast = Ballast(disk)
         workers = _Workers(run, stack)
         run.send(events[:size])
@@ -182,7 +165,7 @@ EXPERIMENTS = (
         "disk-full",
         what="the file system of state_dir is full while checkpoints and rows are due; workers start on it too",
         goal="nothing lost or doubled; both say so, wait, and go on within 10 s of there being space",
-        needs=("tansu", "chdb"),
+        needs=("tansu", "chdb", "mount"),
         run=run,
         short_secs=45,
     ),

