@@ -103,6 +103,7 @@ def disordered(draw: st.DrawFn) -> list[bytes]:
     return [event(n, at[n]) for n in order]
 
 
+@settings(deadline=None)
 @given(disordered(), st.integers(1, 5), st.integers(0, 2**32), st.integers(1, 20))
 @example([event(0, 0), event(1, 10_000), event(2, 10_000), event(3, 35_000)], 2, 0, 1)
 def test_partitions_chunks_and_interleaving_do_not_matter(
@@ -114,6 +115,7 @@ def test_partitions_chunks_and_interleaving_do_not_matter(
     assert sum(int(decode(block, LAYOUT).counters[0, 0]) for block in whole.values()) == len(values)
 
 
+@settings(deadline=None)
 @given(disordered(), st.integers(0, 2**32), st.data())
 def test_a_killed_worker_changes_nothing(values: list[bytes], seed: int, data: st.DataObject) -> None:
     """The next attempt starts at the committed offset; what the first one left half done does not count."""
