@@ -115,7 +115,8 @@ class Dispersion:
             last = value
         unknown = 1.0 + (UNKNOWN_ROWS / self.rows) ** 2
         if self.single_trials:
-            table = [value / table[0] for value in table]
+            known = max(table[0], 1.0)
+            table = [value / known for value in table]
         self.values = [max(value, self._floor) * unknown for value in table]
 
     def _is_correlated(self) -> bool:
