@@ -128,7 +128,8 @@ class RecordDriver:
         self._vitals.count("tidewatch_record_bytes_total", chunk.tp.topic, by=size)
         run.event_ms = chunk.records[-1].timestamp
         run.next_offset = chunk.records[-1].offset + 1
-        if self._stage.due():
+        # Records without a row (unreadable ones) are done at once: nothing that is due would ever cover them.
+        if self._stage.due() or not self._stage.pending_rows:
             await self._flush()
 
     async def _flush(self) -> None:

@@ -162,7 +162,11 @@ def _end(proxy: Proxy, front: Front) -> None:
 def _more(records: int) -> list[Place]:
     """Small interactions, many."""
     return [
-        ("llm.interactions", n % PARTITIONS, b'{"event_id":"more-%d","occurred_at":1790000000000}' % n)
+        (
+            "llm.interactions",
+            n % PARTITIONS,
+            b'{"event_id":"more-%d","occurred_at":1790000000000,"model_requested":"m"}' % n,
+        )
         for n in range(records)
     ]
 
