@@ -103,9 +103,7 @@ class SqliteStateStore:
         try:
             self._open_and_claim()
         except _Damaged as damage:
-            self._close()
-            moved = self._move_aside()
-            self._set_aside.append(f"{self._path} was damaged ({damage}) and is now {moved.name}")
+            self._put_aside(damage)
             self._open_and_claim()
 
     def _open_and_claim(self) -> None:
@@ -115,6 +113,8 @@ class SqliteStateStore:
                 "INSERT INTO owners VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
                 (self._fleet,),
             ).fetchone()
+        except UnicodeDecodeError as error:  # Python cannot read what SQLite quotes from the file
+            raise _Damaged("its tables cannot be read") from error
         except sqlite3.DatabaseError as error:
             if self._is_damage(error):
                 raise _Damaged(str(error)) from error
@@ -158,15 +158,26 @@ class SqliteStateStore:
             return os.access(self._path, os.W_OK)
         return code not in _PASSES
 
-    def _move_aside(self) -> Path:
+    def _put_aside(self, damage: Exception) -> None:
         """The file under another name; its log and shared memory are of no use without it."""
+        self._close()
         moved = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
         self._path.rename(moved)
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        return moved
+        self._set_aside.append(f"{self._path} was damaged ({damage}) and is now {moved.name}")
 
     def _load(self) -> Loaded:
+        try:
+            return self._read()
+        except sqlite3.DatabaseError as error:  # the check at the opening does not see everything
+            if not self._is_damage(error):
+                raise
+            self._put_aside(error)
+            self._open_and_claim()
+            return Loaded(None, tuple(self._set_aside))
+
+    def _read(self) -> Loaded:
         connection = self._open()
         query = (
             "SELECT slot, CAST(serial AS INTEGER) FROM checkpoints "
@@ -189,6 +200,16 @@ class SqliteStateStore:
         return Loaded(None, tuple(refused))
 
     def _save(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._write(checkpoint)
+        except sqlite3.DatabaseError as error:
+            if not self._is_damage(error):
+                raise
+            # Whoever starts next begins a new file: nobody can save in this one.
+            self._put_aside(error)
+            raise StateError(self._set_aside[-1]) from error
+
+    def _write(self, checkpoint: Checkpoint) -> None:
         sealed = seal(checkpoint, self._fleet, self._key)
         connection = self._open()
         connection.execute("BEGIN IMMEDIATE")

@@ -30,6 +30,8 @@ from tests.support.processes import eventually
 
 FEED_SECS: Final = 2.0
 """Of each slice of the events."""
+IDLE_SECS: Final = 20
+"""Longer than a tampering takes: a source that falls quiet would seal windows early, and that is no fault."""
 PARTITIONS: Final = 4
 
 
@@ -170,6 +172,7 @@ def _workers(scale: Scale, kind: str, store: str, tamperings: tuple[Tampering, .
             PARTITIONS,
             checkpoint={"interval_secs": 0.3, "store": store},
             monitoring={"every_secs": 0.2, "for_secs": 0.0, "repeat_secs": 0.0},
+            windows={"idle_secs": IDLE_SECS},
         )
         size = len(events) // (len(tamperings) + 1) + 1
         slices = [events[lo : lo + size] for lo in range(0, len(events), size)]

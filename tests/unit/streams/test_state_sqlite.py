@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.state import Checkpoint, Loaded, StateNewer, encode
+from streams.state import Checkpoint, Loaded, StateError, StateNewer, encode
 from streams.state_sqlite import SqliteStateStore
 
 KEY = b"k" * 32
@@ -178,3 +178,21 @@ async def test_a_newer_programs_snapshot_is_left_as_it_is(
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT sealed FROM checkpoints WHERE slot = 0").fetchone() == (newer,)
     connection.close()
+
+
+async def test_a_damage_that_only_a_save_meets_ends_with_a_new_file(tmp_path: Path) -> None:
+    path = await saved(tmp_path / "state.sqlite")
+    store = SqliteStateStore(path, "fleet", KEY)
+    await store.claim()
+    await store.load()
+    connection = store._connection
+    assert connection is not None
+    await store._run(lambda: connection.execute("PRAGMA writable_schema = ON"))
+    await store._run(
+        lambda: connection.execute("UPDATE sqlite_schema SET rootpage = 9999 WHERE name = 'owners'")
+    )
+    await store._run(lambda: connection.execute("PRAGMA writable_schema = RESET"))
+    with pytest.raises(StateError, match="was damaged"):
+        await store.save(SECOND)
+    await store.close()
+    assert await reopened(path) == Loaded(None)
