@@ -150,7 +150,13 @@ def test_a_record_from_the_future_is_refused_for_good_whenever_it_is_read() -> N
 
 def test_a_window_of_records_that_measure_nothing_is_sealed() -> None:
     """A failed evaluation has neither score nor vote."""
-    value = {"event_id": "e", "occurred_at": NOW_MS, "name": "quality", "error_type": "Timeout", "feature": "f"}
+    value = {
+        "event_id": "e",
+        "occurred_at": NOW_MS,
+        "name": "quality",
+        "error_type": "Timeout",
+        "feature": "f",
+    }
     source = Aggregate(parse_config({}), topic="llm.feedback", partition=0, attempt="a", sources_total=1)
     source.add([LocalRecord("llm.feedback", 0, 0, orjson.dumps(value))], NOW_MS)
     assert source.idle(0).commit_offset == 1

@@ -31,7 +31,9 @@ def test_nothing_happens_without_the_variable() -> None:
         faultpoint(name)
 
 
-@pytest.mark.parametrize("text", ["", "decide.sent", "decide.sent:", "decide.sent:0", "decide.sent:x", "nowhere:1"])
+@pytest.mark.parametrize(
+    "text", ["", "decide.sent", "decide.sent:", "decide.sent:0", "decide.sent:x", "nowhere:1"]
+)
 def test_an_unknown_point_is_an_error(text: str) -> None:
     with pytest.raises(UnknownFaultpoint, match=ENVIRONMENT):
         Countdown.parse(text)
