@@ -12,13 +12,15 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from streams.config import Config
-from streams.delivery import Delivery, DeliveryFailed
+from streams.delivery import LONGEST_PAUSE_SECS, OUTAGE_SECS, Delivery, DeliveryFailed, passes
 from streams.faultpoints import faultpoint
+from streams.logs import Seldom
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
 from streams.stages import Aggregate, AggregateStep
@@ -28,10 +30,19 @@ INBOX_CHUNKS = 2
 TICK_SECS = 1.0
 SETTLE_MS = 3000
 """Several ticks: how long a source with nothing in hand must be quiet."""
-MAX_RESTARTS = 8
-"""Restarts of one partition in a row, without a chunk done between them, before the worker gives up."""
+FIRST_PAUSE_SECS = 0.1
+"""Before a partition begins again; doubles with every time in a row, up to ``LONGEST_PAUSE_SECS``."""
+MAX_REFUSALS = 8
+"""Of what does not pass by waiting, in a row, before the worker gives up."""
 
 log = structlog.get_logger()
+
+
+class _Trouble(NamedTuple):
+    """A partition that begins again and again, without a chunk done between."""
+
+    since_secs: float
+    times: int
 
 
 class _Quiet(int):
@@ -41,11 +52,11 @@ class _Quiet(int):
 class _Run:
     """One epoch of one input partition."""
 
-    def __init__(self, begin: Begin, aggregate: Aggregate, restarts: int) -> None:
+    def __init__(self, begin: Begin, aggregate: Aggregate, trouble: _Trouble | None) -> None:
         self.tp = begin.tp
         self.epoch = begin.epoch
         self.aggregate = aggregate
-        self.restarts = restarts
+        self.trouble = trouble
         self.inbox: asyncio.Queue[Chunk | _Quiet | None] = asyncio.Queue(INBOX_CHUNKS)
         self.task: asyncio.Task[None] | None = None
         self.taken = 0
@@ -60,6 +71,7 @@ class _Run:
         self.next_offset = begin.position
         self.quiet_ms = 0
         self.told_ms = 0
+        self.over_caps: dict[str, int] = {}
 
     def forget(self) -> None:
         """End the run; whoever waits to put something into its inbox goes on."""
@@ -92,12 +104,13 @@ class AggregateDriver:
         self._sources_total = sources_total
         self._vitals = vitals
         self._runs: dict[TP, _Run] = {}
+        self._told = Seldom()
         self.records = 0
 
     def begin(self, begins: Iterable[Begin]) -> None:
         """Partitions begin to be read (assigned, or assigned again after a rebalance)."""
         for begin in begins:
-            self._start(begin, restarts=0)
+            self._start(begin, None)
 
     def revoke(self, tps: Iterable[TP]) -> None:
         for tp in tps:
@@ -118,7 +131,7 @@ class AggregateDriver:
         await run.inbox.put(chunk)
         run.taken += 1
 
-    def _start(self, begin: Begin, restarts: int) -> None:
+    def _start(self, begin: Begin, trouble: _Trouble | None) -> None:
         if old := self._runs.get(begin.tp):
             self._drop(old)
         aggregate = Aggregate(
@@ -129,7 +142,7 @@ class AggregateDriver:
             sources_total=self._sources_total,
             metadata=begin.metadata,
         )
-        run = self._runs[begin.tp] = _Run(begin, aggregate, restarts)
+        run = self._runs[begin.tp] = _Run(begin, aggregate, trouble)
         run.task = asyncio.create_task(
             self._work(run), name=f"aggregate {begin.tp.topic}-{begin.tp.partition}"
         )
@@ -147,15 +160,16 @@ class AggregateDriver:
                 run.next_offset = item.records[-1].offset + 1
                 await self._carry_out(run, step)
                 run.done += 1
-                run.restarts = 0
+                run.trouble = None
                 self.records += len(item.records)
                 self._count(run.tp, item)
+                self._tell_caps(run)
                 await asyncio.sleep(0)
         except Superseded:
             self._drop(run)
         except (DeliveryFailed, KafkaError, OSError) as error:
             log.warning("begins again", topic=run.tp.topic, partition=run.tp.partition, error=str(error))
-            await self._restart(run)
+            await self._restart(run, error.__cause__ or error)
         except Exception as error:
             self._fail(error)
 
@@ -178,22 +192,24 @@ class AggregateDriver:
             for metric, labels, value in _counted(run):
                 self._vitals.count(metric, *labels, by=int(value))
 
-    async def _restart(self, run: _Run) -> None:
-        """A new run at the committed offset, after a pause that grows with every restart in a row."""
+    async def _restart(self, run: _Run, error: BaseException | None = None) -> None:
+        """A new run at the committed offset, after a pause that grows with every time in a row."""
         self._drop(run)
-        if run.restarts >= MAX_RESTARTS:
-            self._fail(
-                RuntimeError(f"{run.tp.topic}-{run.tp.partition} began again {run.restarts} times in vain")
-            )
+        now_secs = time.monotonic()
+        trouble = run.trouble or _Trouble(now_secs, 0)
+        hopeless = error is not None and not passes(error) and trouble.times >= MAX_REFUSALS
+        if hopeless or now_secs - trouble.since_secs >= OUTAGE_SECS:
+            where = f"{run.tp.topic}-{run.tp.partition}"
+            self._fail(RuntimeError(f"{where} began again {trouble.times} times in vain: {error!r}"))
             return
         self._vitals.count("tidewatch_partition_restarts_total", run.tp.topic)
         with self._vitals.waiting("a pause before a partition begins again"):
-            await asyncio.sleep(min(0.1 * 2**run.restarts, 10.0))
+            await asyncio.sleep(min(FIRST_PAUSE_SECS * 2 ** min(trouble.times, 10), LONGEST_PAUSE_SECS))
         if run.tp in self._runs:  # assigned again meanwhile
             return
         with contextlib.suppress(Superseded):
             begin = await self._consumer.rewind(run.tp, run.needed)
-            self._start(begin._replace(metadata=run.metadata), run.restarts + 1)
+            self._start(begin._replace(metadata=run.metadata), trouble._replace(times=trouble.times + 1))
 
     async def tick_for_ever(self) -> None:
         """Once a second: which partitions are caught up and quiet, and tell their stage.
@@ -272,6 +288,18 @@ class AggregateDriver:
         size = sum(len(record.value or b"") for record in chunk.records)
         self._vitals.count("tidewatch_record_bytes_total", tp.topic, by=size)
 
+    def _tell_caps(self, run: _Run) -> None:
+        """Say, now and then, that a cap keeps something out."""
+        over_caps = {cap: count for cap, count in run.aggregate.counts.over_caps.items() if count}
+        if over_caps != run.over_caps and self._told():
+            log.warning(
+                "a limit keeps something out",
+                topic=run.tp.topic,
+                partition=run.tp.partition,
+                kept_out=over_caps,
+            )
+        run.over_caps = over_caps
+
     def measure(self) -> Iterator[Value]:
         """What the stages of this worker have counted, for metrics; see also ``Vitals.counters``."""
         yield Value("tidewatch_open_windows", (), self.open_windows)
@@ -295,7 +323,8 @@ def _counted(run: _Run) -> Iterator[Value]:
         yield Value("tidewatch_records_skipped_total", (topic, reason), count)
     for reason, count in counts.dead_letters.items():
         yield Value("tidewatch_dead_letters_total", (topic, reason), count)
-    yield Value("tidewatch_dropped_by_caps_total", ("dead letters of a chunk",), counts.unlettered)
+    for cap, count in counts.over_caps.items():
+        yield Value("tidewatch_dropped_by_caps_total", (cap,), count)
 
 
 def _caught_up(run: _Run, standing: Standing | None) -> bool:

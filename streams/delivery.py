@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -19,6 +19,10 @@ from streams.faultpoints import faultpoint
 from streams.messages import Message
 from streams.operate.vitals import Vitals
 
+OUTAGE_SECS: Final = 900.0
+"""A broker may be away for so long; then the worker ends, to be started anew."""
+LONGEST_PAUSE_SECS: Final = 2.0
+"""Between tries: how late the return of a broker is noticed, at most."""
 _OVERHEAD_BYTES = 512
 """Room for the record batch around a single record."""
 
@@ -44,7 +48,7 @@ class Delivery:
         vitals: Vitals,
         *,
         back_off_secs: float = 0.2,
-        give_up_secs: float = 60.0,
+        give_up_secs: float = OUTAGE_SECS,
     ) -> None:
         self._producer = producer
         self._vitals = vitals
@@ -82,10 +86,10 @@ class Delivery:
         pause = self._back_off_secs
         while (failed := await self._attempt(messages)) is not None:
             index, error = failed
-            if loop.time() >= deadline or not _passes(error):
+            if loop.time() >= deadline or not passes(error):
                 raise DeliveryFailed(_where(messages[index], error)) from error
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 5.0)
+            pause = min(pause * 2, LONGEST_PAUSE_SECS)
             messages = messages[index:]
 
     async def _attempt(self, messages: Sequence[Message]) -> tuple[int, BaseException] | None:
@@ -123,7 +127,7 @@ class Delivery:
         return failure
 
 
-def _passes(error: BaseException) -> bool:
+def passes(error: BaseException) -> bool:
     """Whether trying again may help; aiokafka does not count a time-out as retriable."""
     return isinstance(error, (KafkaTimeoutError, OSError)) or (
         isinstance(error, KafkaError) and bool(error.retriable)
