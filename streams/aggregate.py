@@ -45,8 +45,8 @@ class Counts(NamedTuple):
     """Records that entered no window, by reason."""
     dead_letters: dict[str, int]
     """Records that were refused, by reason."""
-    unlettered: int
-    """Those of them that share the letter of others, because a chunk had too many."""
+    over_caps: dict[str, int]
+    """What a hard cap kept out, by cap."""
 
 
 class Aggregate:
@@ -87,6 +87,7 @@ class Aggregate:
         self._late = self._duplicates = self._unknown_fields = self._empty = 0
         self._refused: Counter[str] = Counter()
         self._unlettered = 0
+        self._dropped = 0
 
     @property
     def open_windows(self) -> int:
@@ -99,7 +100,9 @@ class Aggregate:
     @property
     def counts(self) -> Counts:
         skipped = {"late": self._late, "duplicate": self._duplicates, "empty": self._empty}
-        return Counts(skipped, dict(self._refused), self._unlettered)
+        what = "changes of a window" if self._stream == "change" else "segments of a window"
+        over_caps = {"dead letters of a chunk": self._unlettered, what: self._dropped}
+        return Counts(skipped, dict(self._refused), over_caps)
 
     @property
     def max_event_ms(self) -> int | None:
@@ -179,6 +182,7 @@ class Aggregate:
             for window in sealed
             for piece in window.content.pieces(self._source, self._attempt, window.window_start_ms)
         ]
+        self._dropped += sum(window.content.dropped for window in sealed)
         return [*pieces, self._watermark()]
 
     def _watermark(self) -> Message:
@@ -212,10 +216,10 @@ class Aggregate:
 
 
 def _content_of(stream: Stream, config: Config) -> Callable[[], Content]:
-    if stream == "change":
-        return ChangeContent
-    segmenter = Segmenter(config.segments.by)
     limits = config.limits
+    if stream == "change":
+        return lambda: ChangeContent(limits.partial_bytes)
+    segmenter = Segmenter(config.segments.by)
     return lambda: SketchContent(
         FIELDS[stream], segmenter, LAYOUT, limits.window_segments, limits.partial_bytes
     )

@@ -103,6 +103,8 @@ class Closing:
         self._lateness_ms = lateness_ms
         self._keep_late = keep_late
         self.state = state or ClosingState()
+        self.dropped_attempts = 0
+        """Since this process began."""
 
     def step(self, record: LogRecord) -> Iterator[Closed]:
         """Take one record of the log; yields the windows that it closes."""
@@ -122,6 +124,7 @@ class Closing:
             pieces.changes = record.changes
         while len(source.attempts) > MAX_ATTEMPTS:
             del source.attempts[next(iter(source.attempts))]
+            self.dropped_attempts += 1
 
     def _seal(self, watermark: Watermark, source: _Source) -> None:
         self.state.sources_total = max(self.state.sources_total, watermark.sources_total)

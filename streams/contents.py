@@ -7,8 +7,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from detectors.sketches.block import empty_block, merge, split
+from detectors.records import OVERFLOW_VALUE
+from detectors.sketches.block import Block, empty_block, merge, split
 from detectors.sketches.build import build
+from detectors.sketches.labels import cap_labels
 from detectors.sketches.layout import Layout
 from detectors.sketches.translation import signature
 from streams.columns import Fields, Gatherer
@@ -24,6 +26,9 @@ MAX_CHANGES: Final = 1000
 
 class Content(Protocol):
     """Gathers the records of one window, in any order and grouping."""
+
+    dropped: int
+    """What a cap has kept out: segments that were folded into ``__other__``, changes that were left out."""
 
     def add(self, records: Sequence[Any]) -> None: ...
 
@@ -42,6 +47,7 @@ class SketchContent:
         self._max_segments = max_segments
         self._max_piece_bytes = max_piece_bytes
         self._block = empty_block(layout)
+        self.dropped = 0
 
     def add(self, records: Sequence[Any]) -> None:
         for lo in range(0, len(records), COMPACT_RECORDS):
@@ -60,19 +66,33 @@ class SketchContent:
         if len(self._gatherer):
             block = build(*self._gatherer.take(), self._layout)
             merged = merge([self._block, block], self._layout)
-            self._block = cap_segments(merged, self._layout, self._max_segments)
+            capped = cap_segments(merged, self._layout, self._max_segments)
+            if capped is not merged:
+                self.dropped += _named(merged) - _named(capped)
+            self._block = cap_labels(capped)
+
+
+def _named(block: Block) -> int:
+    return sum(OVERFLOW_VALUE not in segment.values for segment in block.segments)
 
 
 class ChangeContent:
-    """Announced changes as they came, ordered by id."""
+    """Announced changes as they came, ordered by id; the first of them, as far as one log record can hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_piece_bytes: int) -> None:
         self._changes: dict[str, dict[str, Any]] = {}
+        self._room_bytes = max_piece_bytes
+        self.dropped = 0
 
     def add(self, records: Sequence[Change]) -> None:
         for change in records:
-            if len(self._changes) < MAX_CHANGES:
-                self._changes[change.change_id] = msgspec.to_builtins(change)
+            plain = msgspec.to_builtins(change)
+            size = len(msgspec.msgpack.encode(plain))
+            if len(self._changes) < MAX_CHANGES and size <= self._room_bytes:
+                self._changes[change.change_id] = plain
+                self._room_bytes -= size
+            else:
+                self.dropped += 1
 
     def pieces(self, source: str, attempt: str, window_start_ms: int) -> list[Partial | Notices]:
         ordered = [self._changes[change_id] for change_id in sorted(self._changes)]

@@ -13,6 +13,7 @@ from detectors.monitor import Detect
 from detectors.records import Incident, Severity
 from detectors.rules.book import RuleBook
 from detectors.sketches.block import decode, merge
+from detectors.sketches.labels import cap_labels
 from detectors.sketches.recent import RecentExemplars
 from detectors.sketches.translation import recode
 from detectors.sketches.window import WindowBlock
@@ -43,6 +44,7 @@ class Decide:
 
     def _build(self, config: Config, closing: ClosingState, admission: AdmissionState) -> None:
         self._fleet = config.fleet
+        self._max_bytes = config.limits.partial_bytes
         self._base_ms = config.base_window_ms
         self._closing = Closing(
             base_ms=config.base_window_ms,
@@ -97,14 +99,15 @@ class Decide:
         self.windows_closed += 1
         end_ms = closed.window_start_ms + self._base_ms
         block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)
-        block = self._admission.admit(block, end_ms, LAYOUT)
+        block = cap_labels(self._admission.admit(block, end_ms, LAYOUT))
         self._exemplars.add(block)
         window = WindowBlock(closed.window_start_ms, end_ms, block, LAYOUT, self._exemplars)
         judged = self._detect.close(window)
         evidence = [*judged.evidence, *self._admission.evidence(end_ms - self._base_ms, end_ms)]
         triage = self._triage.step(evidence, window, WATCHED)
         self._detect.apply(triage.verdicts)
-        for value in encode_summaries(window, judged.expected, judged.learning, self._fleet):
+        rows = (window, judged.expected, judged.learning)
+        for value in encode_summaries(*rows, self._fleet, self._max_bytes):
             yield Message(SUMMARIES, self._fleet.encode(), value)
         for anomaly in triage.anomalies:
             yield Message(ANOMALIES, anomaly.fingerprint.encode(), msgspec.json.encode(anomaly))
@@ -168,6 +171,15 @@ class Decide:
         """Severity -> incidents that are firing."""
         firing = Counter(incident.severity for incident in self._triage.firing)
         return {severity.label: firing[severity] for severity in Severity}
+
+    @property
+    def over_caps(self) -> dict[str, int]:
+        """What a hard cap kept out, by cap."""
+        return {
+            "segments": self._admission.state.refused,
+            "incidents": self._triage.not_raised,
+            "attempts of a source": self._closing.dropped_attempts,
+        }
 
     @property
     def progress(self) -> dict[str, int | None]:

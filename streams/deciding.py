@@ -78,6 +78,8 @@ class DecideDriver:
         self._checkpoint_secs: tuple[float, float, int] | None = None
         """When the last one was saved (monotonic), how long that took, its bytes."""
         self._told = Seldom()
+        self._caps_told = Seldom()
+        self._over_caps: dict[str, int] = {}
         self._run: _Run | None = None
         self.decide: Decide | None = None
         self.records = 0
@@ -224,10 +226,18 @@ class DecideDriver:
             self._tell(
                 [Trouble("foreign_records", f"{count} records that are not ours in {where}; who writes?")]
             )
+        self._tell_caps(restored.decide)
         self.records += len(chunk.records)
         self._vitals.count("tidewatch_records_total", chunk.tp.topic, by=len(chunk.records))
         size = sum(len(record.value or b"") for record in chunk.records)
         self._vitals.count("tidewatch_record_bytes_total", chunk.tp.topic, by=size)
+
+    def _tell_caps(self, decide: Decide) -> None:
+        """Say, now and then, that a cap keeps something out; of segments an incident tells."""
+        over_caps = {cap: count for cap, count in decide.over_caps.items() if count and cap != "segments"}
+        if over_caps != self._over_caps and self._caps_told():
+            log.warning("a limit keeps something out", kept_out=over_caps)
+        self._over_caps = over_caps
 
     async def _send(self, messages: list[Message], appended_ms: int) -> None:
         """``appended_ms``: when the record that closed the last of the windows was appended to the log."""
@@ -281,7 +291,8 @@ class DecideDriver:
         for name in ("windows_closed", "partials_ignored"):
             yield Value(f"tidewatch_{name}_total", (), progress[name] or 0)
         yield Value("tidewatch_segments", (), progress["segments"] or 0)
-        yield Value("tidewatch_dropped_by_caps_total", ("segments",), progress["segments_refused"] or 0)
+        for cap, count in decide.over_caps.items():
+            yield Value("tidewatch_dropped_by_caps_total", (cap,), count)
         for severity, count in decide.incidents_open.items():
             yield Value("tidewatch_incidents_open", (severity,), count)
         if self._checkpoint_secs is not None:

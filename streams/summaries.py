@@ -12,18 +12,23 @@ from numpy.typing import NDArray
 from detectors.sketches.window import WindowBlock
 
 ROWS_PER_RECORD: Final = 4000
-"""Rows of one record; a row is below 200 bytes but for mixes, so a record stays far below the limit."""
+"""Rows of one record: what ordinary names and numbers take stays far below the limit."""
 _CELLS: Final = 6
 """Pieces of JSON of which a row is joined: ``[segment``, signal, value, n, expected, ``status, mix]``."""
 _STATUS: Final = np.array([b'"ok",null]', b'"learning",null]'], dtype=object)
 
 
 def encode_summaries(
-    window: WindowBlock, expected: NDArray[np.float64], learning: NDArray[np.bool_], fleet: str
+    window: WindowBlock,
+    expected: NDArray[np.float64],
+    learning: NDArray[np.bool_],
+    fleet: str,
+    max_bytes: int,
 ) -> Iterator[bytes]:
     """The window's rows ``[segment, signal, value, n, expected or null, status, mix or null]``.
 
-    ``status`` is ``ok`` or ``learning`` (no baseline yet); mixes have value null and carry their counts.
+    ``status`` is ``ok`` or ``learning`` (no baseline yet); mixes have value null and carry their counts. A record
+    has at most ``max_bytes``, however long names are.
     """
     cells = _cells(window, expected, learning)
     header = {
@@ -32,8 +37,19 @@ def encode_summaries(
         "fleet": fleet,
     }
     for lo in range(0, len(cells), ROWS_PER_RECORD * _CELLS):
-        rows = b",".join(cells[lo : lo + ROWS_PER_RECORD * _CELLS])
-        yield b'%b,"rows":[%b]}' % (orjson.dumps(header)[:-1], rows)
+        yield from _records(orjson.dumps(header)[:-1], cells[lo : lo + ROWS_PER_RECORD * _CELLS], max_bytes)
+
+
+def _records(header: bytes, cells: list[bytes], max_bytes: int) -> Iterator[bytes]:
+    """The rows as one record, or halved until each fits; a single row is far below any sensible limit."""
+    record = b'%b,"rows":[%b]}' % (header, b",".join(cells))
+    rows = len(cells) // _CELLS
+    if len(record) <= max_bytes or rows == 1:
+        yield record
+        return
+    half = rows // 2 * _CELLS
+    yield from _records(header, cells[:half], max_bytes)
+    yield from _records(header, cells[half:], max_bytes)
 
 
 def _cells(window: WindowBlock, expected: NDArray[np.float64], learning: NDArray[np.bool_]) -> list[bytes]:

@@ -87,6 +87,8 @@ class Triage:
         self.params = params
         self._fleet = fleet
         self._open: dict[str, _Open] = {}
+        self.not_raised = 0
+        """Anomalies since this process began that became no incident: ``max_open`` are firing."""
 
     @property
     def firing(self) -> list[Incident]:
@@ -112,6 +114,8 @@ class Triage:
                 self._add(entry, anomaly, step, signals)
             elif len(self._open) < self.params.max_open:
                 self._raise(anomaly, step, signals)
+            else:
+                self.not_raised += 1
         self._expire(block.window_end_ms, step, signals)
         return step
 

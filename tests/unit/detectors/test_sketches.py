@@ -14,6 +14,7 @@ from detectors.records import FLEET, SegmentKey
 from detectors.sketches.block import Block, decode, encode, merge, split
 from detectors.sketches.buckets import RELATIVE_ERROR, SMALLEST, ZERO_BUCKET, bucket_of, quantile, value_of
 from detectors.sketches.build import Columns, Segmentation, build
+from detectors.sketches.labels import MAX_LABELS, cap_labels
 from detectors.sketches.window import Measures, WindowBlock, read_signals
 from streams.segments import Interner, cap_segments
 from streams.signals import LAYOUT
@@ -144,6 +145,24 @@ def test_capping_parts_equals_capping_the_whole(data: list, cap: int, cut: int) 
     parts = [cap_segments(block_of(part), LAYOUT, cap) for part in (data[:cut], data[cut:])]
     capped = cap_segments(merge(parts, LAYOUT), LAYOUT, cap)
     assert encode(capped) == encode(cap_segments(block_of(data), LAYOUT, cap))
+
+
+@given(rows(), st.integers(1, 2), st.integers(0, 40))
+def test_capping_labels_of_parts_equals_capping_those_of_the_whole(data: list, cap: int, cut: int) -> None:
+    parts = [cap_labels(block_of(part), cap) for part in (data[:cut], data[cut:])]
+    capped = cap_labels(merge(parts, LAYOUT), cap)
+    assert encode(capped) == encode(cap_labels(block_of(data), cap))
+
+
+def test_a_flood_of_labels_is_counted_together_and_leaves_other_segments_alone() -> None:
+    calm = [("a", 10.0, True, "stop", f"a{n}") for n in range(5)]
+    flood = [("b", 10.0, True, f"reason-{n}" + "\U0001f4a9" * 500, f"b{n}") for n in range(3000)]
+    window = WindowBlock(0, 10_000, cap_labels(block_of(calm + flood)), LAYOUT)
+    fleet, a, b = (window.mixes()[row, "finish_reason_mix"] for row in range(3))
+    assert a == {"stop": 5}
+    assert (len(b), sum(b.values())) == (MAX_LABELS + 1, 3000)
+    assert (len(fleet), sum(fleet.values())) == (MAX_LABELS + 1, 3005)
+    assert max(map(len, split(window.block, LAYOUT, 900_000))) < 900_000
 
 
 def test_a_capped_segmentation_loses_nothing() -> None:

@@ -171,6 +171,7 @@ def test_open_incidents_are_bounded_and_no_anomaly_is_lost() -> None:
     segments = [SegmentKey(("tenant",), (f"t{k}",)) for k in range(5)]
     step = desk.step(1, *(evidence(1, segment=s) for s in segments))
     assert (len(step.anomalies), len(step.incidents), len(step.alerts)) == (5, 2, 2)
+    assert desk.triage.not_raised == 3
 
 
 def test_a_restored_triage_continues_exactly() -> None:

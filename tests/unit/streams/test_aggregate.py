@@ -10,9 +10,9 @@ from streams.aggregate import Aggregate, AggregateStep
 from streams.closing import Closing
 from streams.config import parse_config
 from streams.messages import LocalRecord, Message
-from streams.partials import Partial, Watermark, decode_log_record
+from streams.partials import Notices, Partial, Watermark, decode_log_record
 from streams.signals import LAYOUT
-from streams.topics import DEADLETTERS, PARTIALS
+from streams.topics import CHANGES, DEADLETTERS, PARTIALS
 
 NOW_MS = 1_790_000_000_000
 GOOD = orjson.dumps({"event_id": "e", "occurred_at": NOW_MS - 1000, "model_requested": "m"})
@@ -160,3 +160,38 @@ def test_a_window_of_records_that_measure_nothing_is_sealed() -> None:
     source = Aggregate(parse_config({}), topic="llm.feedback", partition=0, attempt="a", sources_total=1)
     source.add([LocalRecord("llm.feedback", 0, 0, orjson.dumps(value))], NOW_MS)
     assert source.idle(0).commit_offset == 1
+
+
+def test_segments_beyond_the_cap_of_a_window_are_counted() -> None:
+    stage = aggregate(window_segments=100)
+    values = [
+        {"event_id": f"e{n}", "occurred_at": NOW_MS - 60_000, "operation": "chat", "tenant": f"t{n % 150}"}
+        for n in range(300)
+    ]
+    stage.add(records(*map(orjson.dumps, values)), NOW_MS)
+    stage.idle(10_000)
+    assert stage.counts.over_caps["segments of a window"] == 50
+
+
+@pytest.mark.parametrize(("changes", "summary_bytes", "kept"), [(1200, 10, 1000), (50, 25_000, 35)])
+def test_changes_of_a_window_fit_a_record_and_the_rest_are_counted(
+    changes: int, summary_bytes: int, kept: int
+) -> None:
+    stage = Aggregate(parse_config({}), topic=CHANGES, partition=0, attempt="a", sources_total=1)
+    given = [
+        {
+            "change_id": f"c{n}",
+            "occurred_at": NOW_MS - 60_000,
+            "kind": "deploy",
+            "summary": "x" * summary_bytes,
+        }
+        for n in range(changes)
+    ]
+    values = [LocalRecord(CHANGES, 0, at, orjson.dumps(change)) for at, change in enumerate(given)]
+    stage.add(values, NOW_MS)
+    (message,) = [m for m in stage.idle(10_000).messages if isinstance(decode_log_record(m.value), Notices)]
+    notices = decode_log_record(message.value)
+    assert isinstance(notices, Notices)
+    assert len(notices.changes) == kept
+    assert stage.counts.over_caps == {"dead letters of a chunk": 0, "changes of a window": changes - kept}
+    assert len(message.value) < 1_000_000

@@ -70,6 +70,22 @@ def test_columns_give_the_same_bytes_as_rows(events: int, monkeypatch: pytest.Mo
     rng = np.random.default_rng(4)
     expected = np.where(rng.random(window.values.shape) < 0.3, np.nan, window.values * 1.1)
     learning = rng.random(window.values.shape) < 0.5
-    found = list(encode_summaries(window, expected, learning, "test"))
+    found = list(encode_summaries(window, expected, learning, "test", 900_000))
     assert found == plainly(window, expected, learning)
     assert len(found) > 1
+
+
+def test_records_stay_below_the_limit_however_long_names_are() -> None:
+    names = [f"{n}" + "\U0001f4a9" * 500 for n in range(800)]
+    given = [{"event_id": n, "tenant": n, "occurred_at": START_MS, "operation": "chat"} for n in names]
+    records = [LocalRecord("llm.interactions", 0, at, orjson.dumps(value)) for at, value in enumerate(given)]
+    gatherer = Gatherer(FIELDS["interaction"], Segmenter(SegmentsConfig().by))
+    gatherer.add(decode_chunk("interaction", records, START_MS + 60_000).events)
+    window = WindowBlock(START_MS, START_MS + 10_000, build(*gatherer.take(), LAYOUT), LAYOUT)
+    unknown = np.full(window.values.shape, np.nan)
+    found = list(encode_summaries(window, unknown, np.isnan(unknown), "test", 900_000))
+    rows = [row for record in found for row in orjson.loads(record)["rows"]]
+    assert max(map(len, found)) <= 900_000
+    assert rows == [
+        row for record in plainly(window, unknown, np.isnan(unknown)) for row in orjson.loads(record)["rows"]
+    ]
