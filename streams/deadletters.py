@@ -10,7 +10,6 @@ import hashlib
 from typing import Final, Protocol
 
 import msgspec
-import orjson
 
 from detectors.records import stable_id
 from streams.diagnosis import BadRecord
@@ -104,7 +103,7 @@ def capped_letter(first: Located, last_offset: int, count: int, kind: Stream) ->
 
 def encode_dead_letter(letter: DeadLetter) -> bytes:
     """The wire form: one JSON object."""
-    return orjson.dumps(msgspec.structs.asdict(letter))
+    return _ENCODER.encode(letter)
 
 
 def decode_dead_letter(value: bytes) -> DeadLetter:
@@ -112,4 +111,5 @@ def decode_dead_letter(value: bytes) -> DeadLetter:
     return _DECODER.decode(value)
 
 
+_ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(DeadLetter)

@@ -176,12 +176,12 @@ def decode_chunk(
                 )
             ):
                 event = _slow(stream, value, clock_ms[index], unknown)  # type: ignore[arg-type]
-        except Exception:  # whatever the decoder raises for these bytes, the slow path names it
+        except Exception as error:  # whatever the decoder raises for these bytes, the slow path names it
             if not value:
                 empty.append(index)
                 continue
             try:
-                event = _slow(stream, value, clock_ms[index], unknown)
+                event = _slow(stream, value, clock_ms[index], unknown, error)
             except BadRecord as refused:
                 # Kept for longer than this loop: let go of the frames and of the bytes that they hold.
                 refused.__context__ = None
@@ -206,14 +206,21 @@ def _missing(event: Event) -> tuple[str, str] | None:
     return None
 
 
-def _slow(stream: Stream, value: bytes, now_ms: int, unknown: UnknownFields) -> Event:
-    """The record in any accepted naming. Raises ``BadRecord``, and nothing else."""
+def _slow(
+    stream: Stream, value: bytes, now_ms: int, unknown: UnknownFields, error: Exception | None = None
+) -> Event:
+    """The record in any accepted naming. Raises ``BadRecord``, and nothing else.
+
+    ``error`` is what the typed decoder raised: bytes that are malformed for it are so for every decoder.
+    """
     if len(value) > MAX_RECORD_BYTES:
         raise BadRecord("too_large", "$", f"{len(value)} bytes, at most {MAX_RECORD_BYTES}")
+    if type(error) is msgspec.DecodeError or type(error) is UnicodeDecodeError:
+        undecodable(value, error)
     try:
         fields = msgspec.json.decode(value)
-    except Exception as error:  # DecodeError, UnicodeDecodeError, RecursionError
-        undecodable(value, error)
+    except Exception as wrong:  # DecodeError, UnicodeDecodeError, RecursionError
+        undecodable(value, wrong)
     if not isinstance(fields, dict):
         raise BadRecord("not_an_object", "$", "expected one JSON object")
     if len(fields) > MAX_FIELDS:
@@ -225,10 +232,10 @@ def _slow(stream: Stream, value: bytes, now_ms: int, unknown: UnknownFields) -> 
         own, dropped = own_names(stream, _without_nulls(fields))
         fit(SHAPES[stream], own, dropped)
         event: Event = msgspec.convert(own, STRUCTS[stream])
-    except Unusable as error:
-        raise BadRecord("wrong_type", f"$.{error.name}", str(error)) from None
-    except msgspec.ValidationError as error:
-        raise _named_as_given(from_validation(error), stream, fields) from None
+    except Unusable as wrong:
+        raise BadRecord("wrong_type", f"$.{wrong.name}", str(wrong)) from None
+    except msgspec.ValidationError as wrong:
+        raise _named_as_given(from_validation(wrong), stream, fields) from None
     if dropped:
         unknown.add(dropped)
     event.occurred_at = at = epoch_ms(event.occurred_at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
@@ -103,8 +102,12 @@ _HUGE_BITS: Final = 1320
 _LONG_NUMBER: Final = re.compile(rf"[0-9]{{{_HUGE_DIGITS},}}")
 _LONG: Final = "9" * _HUGE_DIGITS
 """Stands for every number with more digits: Python takes its time with those, and refuses the longest."""
-_MAX_VISITED: Final = 4096
-"""Values looked at to find the one that is no JSON: a record may hold a hundred thousand."""
+_MAX_SEARCHED_BYTES: Final = 32_768
+"""Longer records get their reason without its path: Python objects of all their values cost milliseconds."""
+_CONSTANTS: Final = (b"-Infinity", b"Infinity", b"NaN")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_VALIDATOR: Final = msgspec.json.Decoder(msgspec.Raw)
+"""Walks over a document without building anything of it."""
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
@@ -116,6 +119,10 @@ def undecodable(value: bytes, error: Exception) -> NoReturn:
         text = value.decode()
     except UnicodeDecodeError as wrong:
         raise BadRecord("not_utf8", "$", f"invalid UTF-8 at byte {wrong.start}") from None
+    if type(error) is msgspec.DecodeError and not _sound_otherwise(value):
+        raise BadRecord("not_json", "$", str(error))  # its messages are of positions, never of values
+    if len(value) > _MAX_SEARCHED_BYTES:
+        _without_path(value, error)
     constants: list[str] = []
 
     def note(name: str) -> float:
@@ -138,21 +145,60 @@ def undecodable(value: bytes, error: Exception) -> NoReturn:
     raise BadRecord("not_json", "$", "malformed")
 
 
+def _sound_otherwise(value: bytes) -> bool:
+    """Whether this would be JSON, were there no constants and surrogates that JSON does not have."""
+    scrubbed = value
+    for constant in _CONSTANTS:
+        scrubbed = scrubbed.replace(constant, b"null")
+    if b"\\u" in value:
+        scrubbed = _SURROGATE.sub(rb"\\u0041", scrubbed)
+    if scrubbed == value:
+        return False
+    try:
+        _VALIDATOR.decode(scrubbed)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _without_path(value: bytes, error: Exception) -> NoReturn:
+    """Raise the reason of a long record that is sound otherwise, or has a number out of range."""
+    what = str(error)
+    if what.startswith("Integer"):
+        raise BadRecord("out_of_range", "$", f"an integer of more than {_HUGE_DIGITS} digits")
+    if "surrogate" in what or not (
+        isinstance(error, msgspec.ValidationError) or any(constant in value for constant in _CONSTANTS)
+    ):
+        raise BadRecord("lone_surrogate", "$", "half of a UTF-16 surrogate pair")
+    raise BadRecord("not_finite", "$", "NaN, an infinity, or beyond the range of a double")
+
+
 def _find_unencodable(document: object) -> None:
-    """Raise at a number that is not finite or a string with a lone surrogate, among the first values."""
+    """Raise at a number that is not finite or a string with a lone surrogate."""
     waiting: list[tuple[str, object]] = [("$", document)]
-    for _ in range(_MAX_VISITED):
-        if not waiting:
-            return
+    while waiting:
         path, value = waiting.pop()
         if isinstance(value, dict):
-            for name, child in itertools.islice(value.items(), _MAX_VISITED):
-                inner = f"{path}.{name}" if _SAFE_NAME.fullmatch(name) else f"{path}[...]"
-                waiting += ((inner, child), (inner, name))
+            for name, child in value.items():
+                if not (_is_ordinary(child) and name.isascii()):
+                    inner = f"{path}.{name}" if _SAFE_NAME.fullmatch(name) else f"{path}[...]"
+                    waiting += ((inner, child), (inner, name))
         elif isinstance(value, list):
-            waiting += ((f"{path}[...]", child) for child in value[:_MAX_VISITED])
+            waiting += ((f"{path}[...]", child) for child in value if not _is_ordinary(child))
         else:
             _check_encodable(value, path)
+
+
+def _is_ordinary(value: object) -> bool:
+    """Quick to tell, and true of nearly all values: it cannot be what is wrong."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii()  # type: ignore[attr-defined,no-any-return]
+    if kind is float:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    if kind is int:
+        return value.bit_length() <= _HUGE_BITS  # type: ignore[attr-defined,no-any-return]
+    return kind is bool or value is None
 
 
 def _check_encodable(value: object, path: str) -> None:

@@ -3,12 +3,18 @@
 Two uses. ``redact_text`` masks what identifies or authorises somebody inside a text that may be kept.
 ``redact_head`` goes further, for dead letters: there no prompt or answer may survive, whether the bytes are
 JSON, cut-off JSON or anything else, so only what looks like structure, a number or an identifier is left.
+
+A flood of bad records must not keep good ones waiting. Records of one producer are alike, so a head is taken apart
+at ``,"``, where JSON begins another name: most pieces were seen before and are remembered, and most others are a
+name with one plain value. Only what is neither is read token by token. Where a string does not end within its
+piece, nobody knows any longer what is text and what is structure: nothing is shown from there on.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 MAX_KEPT_CHARS: Final = 64
 MAX_KEPT_SPACES: Final = 2
@@ -42,9 +48,16 @@ _TOKEN: Final = re.compile(
     r'|(?P<mark>[\s{}\[\],:]+)|(?P<word>[^\s"{}\[\],:]+)',
     re.DOTALL,
 )
+_NOT_ASCII: Final = re.compile(r"[^ -~]")
 _LITERALS: Final = frozenset(
     {"true", "false", "null", "NaN", "Infinity", "-Infinity", "None", "True", "False", "-"}
 )
+
+
+_HEX: Final = re.compile(r"(?=[0-9\-]*[a-f])[0-9a-f\-]+")
+"""Ids and UUIDs: with a letter among the digits none of the patterns matches."""
+_PERSONAL_DIGITS: Final = 9
+_NUMBER: Final = re.compile(r"-?[0-9][0-9.eE+\-]*")
 
 
 def redact_text(text: str) -> str:
@@ -54,11 +67,81 @@ def redact_text(text: str) -> str:
     return text
 
 
+class _Shown(NamedTuple):
+    """What may be shown of a piece."""
+
+    text: str
+    name: str
+    """The last one in it: values that follow without a name belong to it."""
+    closed: bool
+    """Every string in it has an end."""
+
+
 def redact_head(head: str) -> str:
     """The beginning of a record that may be shown: structure, names, numbers and short identifiers."""
+    separator = ', "' if ', "' in head else ',"'
+    first, *rest = head.split(separator)
+    begin = _member(first[2:]) if first.startswith('{"') else None
+    shown = [None if begin is None else f'{{"{begin}', *map(_member, rest)]
+    if None in shown:
+        shown = _others(shown, [first, *(f'"{piece}' for piece in rest)], separator)
+    return _printable(separator.join(shown))  # type: ignore[arg-type]  # no None is left
+
+
+def _others(shown: list[str | None], pieces: list[str], separator: str) -> list[str | None]:
+    """``shown`` with the pieces that have no name of their own, and without what follows one that is broken."""
+    name, known_to = "", -1
+    for position, text in enumerate(shown):
+        if text is not None:
+            continue
+        if known_to < position - 1:
+            name = _by_token(pieces[position - 1], "").name
+        text, name, closed = _by_token(pieces[position], name)
+        known_to = position
+        shown[position] = text[1:] if position else text
+        if not closed:
+            hidden = len(separator.join(pieces[position + 1 :]))
+            return [*shown[:position], f"{shown[position]}<{hidden} chars>" if hidden else shown[position]]
+    return shown
+
+
+@lru_cache(maxsize=4096)
+def _member(piece: str) -> str | None:
+    """What follows a quote: ``tokens_in":12``, or more. None when it has no name of its own or is broken."""
+    name, colon, value = piece.partition('":')
+    if not colon or (kind := _kind_of(name)) is None:
+        return None
+    gap = " " if value[:1] == " " else ""
+    value = value[len(gap) :]
+    if value[-1:] == '"' and value[0] == '"' and value.count('"') == 2 and "\\" not in value:
+        inside = value[1:-1]
+        if kind == "private" or _is_text(inside):
+            value = _mask(inside, '"')
+        elif not _HEX.fullmatch(inside):
+            value = f'"{redact_text(inside)}"'
+    elif _NUMBER.fullmatch(value):
+        if len(value) >= _PERSONAL_DIGITS and kind != "time":
+            value = redact_text(value)
+    elif value not in _LITERALS:
+        text, _, closed = _by_token(f'"{piece}', "")
+        return text[1:] if closed else None
+    return f'{name}":{gap}{value}'
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(name: str) -> str | None:
+    """What a name says of its value: ``private``, ``time`` or ``plain``; None for what may not be shown itself."""
+    if not _PUBLIC_NAME.fullmatch(name):
+        return None
+    if _PRIVATE_NAME.search(name):
+        return "private"
+    return "time" if _TIME_NAME.search(name) else "plain"
+
+
+def _by_token(piece: str, name: str) -> _Shown:
+    """Anything at all, after a value of ``name``."""
     shown: list[str] = []
-    name = ""
-    tokens = list(_TOKEN.finditer(head))
+    tokens = list(_TOKEN.finditer(piece))
     for position, token in enumerate(tokens):
         text = token[0]
         if token["string"] is not None:
@@ -78,7 +161,7 @@ def redact_head(head: str) -> str:
         elif token["word"] is not None and text not in _LITERALS:
             text = f"<{len(text)} chars>"
         shown.append(text)
-    return _printable("".join(shown))
+    return _Shown("".join(shown), name, not tokens or tokens[-1]["closed"] != "")
 
 
 def _is_name(tokens: list[re.Match[str]], position: int) -> bool:
@@ -111,4 +194,8 @@ def _mask(inside: str, closed: str) -> str:
 
 def _printable(text: str) -> str:
     """Control, format and surrogate characters would let a record write on the reader's terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    return text if text.isprintable() else _NOT_ASCII.sub(_printable_char, text)
+
+
+def _printable_char(char: re.Match[str]) -> str:
+    return char[0] if char[0].isprintable() else " "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,6 +131,10 @@ TEXT = "Meine Tochter hat Fieber"
         encoded({"whatever": TEXT})[:-8],
         encoded({TEXT: 1}),
         encoded({"input": 'she said "Fieber" and "Tochter"'}),
+        encoded({"input": "Meine Tochter hat,", "messages": ["Fieber,", "Tochter"], "output": ", Fieber"}),
+        encoded({"input": '{"a": "Fieber", "b": "Tochter"}', "output": '", "Fieber", "'}),
+        b'{"input": "Tochter, ", "messages": ["Fieber, ", "Fieber"], "output": "Fieber"}',
+        b'{"input":"eine "Tochter","and,"Fieber","x":"y"}',
         encoded({"input": {"Tochter hat": "Fieber"}}).replace(b"Tochter hat", b"question"),
         TEXT.encode(),
         b"{'input': 'Fieber'}",
@@ -156,3 +161,31 @@ def test_texts_of_any_good_record_are_gone(fields: dict[str, Any]) -> None:
 def test_control_characters_cannot_reach_a_terminal() -> None:
     assert "\x1b" not in letter(b'{"event_id":"\x1b[2J"}').head
     assert "\u202e" not in letter('{"event_id":"\u202eabc"}'.encode()).head
+
+
+@given(st.lists(st.text('a", :\\[]{}', max_size=12), min_size=1, max_size=6), st.booleans())
+def test_punctuation_does_not_let_texts_out(texts: list[str], spaced: bool) -> None:
+    marked = {"event_id": "e1", "input": [f"{text}QQ{text}" for text in texts], "status": "ok"}
+    value = json.dumps(marked, separators=(", ", ": ") if spaced else (",", ":"))
+    head = redact_head(value)
+    assert "QQ" not in head
+    assert head.startswith(value[: value.index("[")])
+
+
+def test_nothing_is_shown_behind_a_string_without_an_end() -> None:
+    assert redact_head('{"a":1,"b":"c,"d":"e"}') == '{"a":1,"b":"<1+ chars><8 chars>'
+    assert redact_head('{"tokens_in": 12, "outcome": "succ') == '{"tokens_in": 12, "outcome": "<4+ chars>'
+
+
+def test_records_that_came_before_change_nothing() -> None:
+    heads = ['{"b":"x y","phone":"12"}', '{"input":["b":"x y"]}', '{"b":["x y","z"],"cost":4111111111111111}']
+    first = [redact_head(head) for head in heads]
+    assert (
+        [redact_head(head) for head in heads]
+        == first
+        == [
+            '{"b":"x y","phone":"<2 chars>"}',
+            '{"input":["b":"x y"]}',
+            '{"b":["x y","z"],"cost":<number>}',
+        ]
+    )

@@ -26,6 +26,7 @@ from streams.events import MAX_RECORD_BYTES, MAX_TEXT_BYTES, MIN_TIME_MS, STREAM
 from tests.strategies import NOW_MS, changes, encoded, feedbacks, interactions
 
 GOOD: dict[str, Any] = {"event_id": "e1", "occurred_at": NOW_MS, "model_requested": "gpt-x"}
+LONG = encoded(GOOD)[:-1] + b',"extra":[' + b"1," * 20_000
 VOTE: dict[str, Any] = {"event_id": "e1", "occurred_at": NOW_MS, "name": "user_feedback", "score": 1}
 DEPLOY: dict[str, Any] = {"change_id": "c1", "occurred_at": NOW_MS, "kind": "deploy"}
 DECODERS = {"interaction": decode_interaction, "feedback": decode_feedback, "change": decode_change}
@@ -77,6 +78,11 @@ BAD: list[tuple[str, bytes, str, str]] = [
     ("1e400 in an attribute", encoded(GOOD)[:-1] + b',"attributes":{"a":-1e400}}', "not_finite", "$.attributes.a"),
     ("negative", encoded({**GOOD, "tokens_out": -1}), "out_of_range", "$.tokens_out"),
     ("absurd", encoded({**GOOD, "cost": 1_001}), "out_of_range", "$.cost"),
+    ("NaN in a long record", LONG + b"NaN]}", "not_finite", "$"),
+    ("1e400 in a long record", LONG + b"1e400]}", "not_finite", "$"),
+    ("5,000 digits in a long record", LONG + b"9" * 5_000 + b"]}", "out_of_range", "$"),
+    ("a lone surrogate in a long record", LONG + b'"\\ud800"]}', "lone_surrogate", "$"),
+    ("NaN in a long record that is cut off", LONG + b"NaN", "not_json", "$"),
     ("400 digits", encoded(GOOD)[:-1] + b',"tokens_in":' + b"9" * 400 + b"}", "out_of_range", "$.tokens_in"),
     ("5,000 digits", encoded(GOOD)[:-1] + b',"cost":' + b"9" * 5_000 + b"}", "out_of_range", "$.cost"),
     ("a long name", encoded({**GOOD, "tenant": "x" * 513}), "out_of_range", "$.tenant"),
