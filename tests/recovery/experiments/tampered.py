@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.agents import STATE_FILE
 from streams.client import client_settings
+from streams.operate.status import read_status
 from streams.state import Checkpoint, StateTampered, decode, encode, load_key
 from streams.state_sqlite import SqliteStateStore
 from streams.topics import ALERTS, STATE
@@ -26,12 +27,10 @@ from tests.recovery.rig.outcomes import together
 from tests.recovery.rig.run import Run, offline, traffic
 from tests.recovery.rig.verdict import compare
 from tests.support.brokers import read_all
-from tests.support.processes import eventually
+from tests.support.processes import Child, eventually
 
-FEED_SECS: Final = 2.0
-"""Of each slice of the events."""
-IDLE_SECS: Final = 20
-"""Longer than a tampering takes: a source that falls quiet would seal windows early, and that is no fault."""
+FEED_SECS: Final = 6.0
+"""For each tampering; the events come without a gap, because a source that falls quiet seals its windows early."""
 PARTITIONS: Final = 4
 
 
@@ -172,20 +171,17 @@ def _workers(scale: Scale, kind: str, store: str, tamperings: tuple[Tampering, .
             PARTITIONS,
             checkpoint={"interval_secs": 0.3, "store": store},
             monitoring={"every_secs": 0.2, "for_secs": 0.0, "repeat_secs": 0.0},
-            windows={"idle_secs": IDLE_SECS},
         )
-        size = len(events) // (len(tamperings) + 1) + 1
-        slices = [events[lo : lo + size] for lo in range(0, len(events), size)]
         worker = run.worker(stack)
-        run.send_slowly(slices[0], FEED_SECS).join()
-        run.await_progress()
-        for tampering, part in zip(tamperings, slices[1:], strict=True):
+        feeder = run.send_slowly(events, FEED_SECS * (len(tamperings) + 1))
+        stack.callback(feeder.join)
+        for tampering in tamperings:
+            _await_checkpoints(run, worker)
             worker.kill()
             tampering.change(run, rng)
             before = _told(run, tampering.told)
             worker = run.worker(stack)
-            run.send_slowly(part, FEED_SECS).join()
-            run.await_progress()
+            _await_checkpoints(run, worker)
             if tampering.told:
                 eventually(
                     lambda before=before, told=tampering.told: _told(run, told) > before,  # type: ignore[misc]
@@ -194,6 +190,7 @@ def _workers(scale: Scale, kind: str, store: str, tamperings: tuple[Tampering, .
                 )
             if not worker.running:
                 failures.append(f"{tampering.name}: the worker ended: {run.last_words()[-300:]}")
+        feeder.join()
         run.await_end(events)
         verdict = compare(run.results(events), offline(events))
         if list(run.folder.rglob("ran")):
@@ -206,6 +203,16 @@ def _workers(scale: Scale, kind: str, store: str, tamperings: tuple[Tampering, .
         notes=f"{store}: {', '.join(tampering.name for tampering in tamperings)}",
         failures=(*failures, *verdict.examples),
     )
+
+
+def _await_checkpoints(run: Run, worker: Child) -> None:
+    """Until both slots hold something of this worker's."""
+
+    def saved() -> bool:
+        status = read_status(run.config.state_dir).get(("detect", worker.pid), {})
+        return status.get("checkpoints", 0) >= 2
+
+    eventually(saved, within_secs=90, what=f"two checkpoints; the worker said {run.last_words()}")
 
 
 def _told(run: Run, subject: str) -> int:
