@@ -14,7 +14,7 @@ from streams.clock import Clock
 from streams.columns import FIELDS
 from streams.config import Config
 from streams.contents import ChangeContent, Content, SketchContent
-from streams.deadletters import capped_letter, dead_letter, encode_dead_letter
+from streams.deadletters import RateCap, encode_dead_letter
 from streams.decode import BadRecord, decode_chunk
 from streams.events import Feedback, Stream
 from streams.messages import Message, Record, append_times_ms
@@ -79,14 +79,13 @@ class Aggregate:
         )
         if clock := Clock.decode(metadata):
             self._windows.resume(clock)
-        self._max_letters = config.limits.dead_letters_per_chunk
+        self._letters = RateCap(self._stream, config.limits.dead_letters_per_1000)
         self._next_offset = 0
         self._committed_offset: int | None = None
         self._idle = False
         self._quiet_ms = 0
         self._late = self._duplicates = self._unknown_fields = self._empty = 0
         self._refused: Counter[str] = Counter()
-        self._unlettered = 0
         self._dropped = 0
 
     @property
@@ -101,7 +100,7 @@ class Aggregate:
     def counts(self) -> Counts:
         skipped = {"late": self._late, "duplicate": self._duplicates, "empty": self._empty}
         what = "changes of a window" if self._stream == "change" else "segments of a window"
-        over_caps = {"dead letters of a chunk": self._unlettered, what: self._dropped}
+        over_caps = {"dead letters of a chunk": self._letters.unlettered, what: self._dropped}
         return Counts(skipped, dict(self._refused), over_caps)
 
     @property
@@ -152,14 +151,11 @@ class Aggregate:
         return AggregateStep(messages, self._offset_to_commit(), clock.encode() if clock else "")
 
     def _dead_letters(self, records: Sequence[Record], bad: list[tuple[int, BadRecord]]) -> list[Message]:
-        """A letter for each bad record; beyond the cap one for all that are left, with their range of offsets."""
         self._refused.update(reason.reason for _, reason in bad)
-        letters = [dead_letter(records[at], reason, self._stream) for at, reason in bad[: self._max_letters]]
-        if rest := bad[self._max_letters :]:
-            first, last = records[rest[0][0]], records[rest[-1][0]]
-            self._unlettered += len(rest)
-            letters.append(capped_letter(first, last.offset, len(rest), self._stream))
-        return [Message(DEADLETTERS, None, encode_dead_letter(letter)) for letter in letters]
+        return [
+            Message(DEADLETTERS, None, encode_dead_letter(letter))
+            for letter in self._letters.letters(records, bad)
+        ]
 
     def _join(self, records: Sequence[Record], events: Sequence[Any]) -> None:
         count = len(events)

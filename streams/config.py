@@ -133,8 +133,11 @@ class LimitsConfig(_Section):
     """Hard limits; nothing in Tidewatch grows without one."""
 
     record_bytes: int = Field(262_144, ge=1024, le=1_000_000, description="Largest input record.")
-    dead_letters_per_chunk: int = Field(
-        250, ge=1, le=20_000, description="Dead letters of one chunk; one more stands for the rest."
+    dead_letters_per_1000: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Bad records of each 1,000 offsets with a dead letter of their own; the rest share letters.",
     )
     partial_bytes: int = Field(
         900_000,

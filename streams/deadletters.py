@@ -1,12 +1,15 @@
 """What is kept of a record that could not be used: why, where its bytes are, and a beginning without texts.
 
 The raw bytes stay where they were. Equal records at equal places give equal letters, so repeats after a restart
-are recognised by ``dead_letter_id``.
+are recognised by ``dead_letter_id``. A flood of bad records is cheap: beyond a rate they share letters.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Final, Protocol
 
 import msgspec
@@ -81,15 +84,17 @@ def dead_letter(record: Located, bad: BadRecord, kind: Stream) -> DeadLetter:
     )
 
 
-def capped_letter(first: Located, last_offset: int, count: int, kind: Stream) -> DeadLetter:
-    """One letter for ``count`` bad records from ``first`` to ``last_offset``, sent when letters come too fast."""
+def capped_letter(first: Located, last_offset: int, reasons: Counter[str], kind: Stream) -> DeadLetter:
+    """One letter for all bad records from ``first`` to ``last_offset`` that have none of their own, by reason."""
     value = first.value or b""
+    count = reasons.total()
     return DeadLetter(
         dead_letter_id=stable_id(first.topic, first.partition, first.offset, last_offset),
         kind=kind,
         reason=RATE_CAPPED,
         path="$",
-        detail=f"{count} bad records in this range of offsets",
+        detail=f"{count} bad records in this range of offsets: "
+        + ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items())),
         sha256=hashlib.sha256(value).hexdigest(),
         size_bytes=len(value),
         source_topic=first.topic,
@@ -99,6 +104,40 @@ def capped_letter(first: Located, last_offset: int, count: int, kind: Stream) ->
         count=count,
         head="",
     )
+
+
+class RateCap:
+    """The letters of one source: the first ``per_1000`` bad ones of each thousand offsets get their own.
+
+    Offsets decide, not clocks or chunks: however the same log is cut, the same records have letters of their own.
+    The rest share one for each chunk and thousand, since offsets may be committed only after all letters. A source
+    that begins again within a thousand begins to count again: too many letters, never too few.
+    """
+
+    def __init__(self, kind: Stream, per_1000: int) -> None:
+        self._kind = kind
+        self._per_1000 = per_1000
+        self._thousand = -1
+        self._given = 0
+        self.unlettered = 0
+        """Bad records that share the letter of others."""
+
+    def letters(self, records: Sequence[Located], bad: Sequence[tuple[int, BadRecord]]) -> list[DeadLetter]:
+        """For the bad ones of a chunk, which are given by index, ascending."""
+        letters = []
+        for thousand, several in groupby(bad, lambda at: records[at[0]].offset // 1000):
+            if thousand != self._thousand:
+                self._thousand, self._given = thousand, 0
+            refused = list(several)
+            own, shared = refused[: self._per_1000 - self._given], refused[self._per_1000 - self._given :]
+            self._given += len(own)
+            letters += [dead_letter(records[at], why, self._kind) for at, why in own]
+            if shared:
+                reasons = Counter[str](why.reason for _, why in shared)
+                last_offset = records[shared[-1][0]].offset
+                letters.append(capped_letter(records[shared[0][0]], last_offset, reasons, self._kind))
+                self.unlettered += len(shared)
+        return letters
 
 
 def encode_dead_letter(letter: DeadLetter) -> bytes:

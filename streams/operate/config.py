@@ -57,7 +57,11 @@ class MonitoringConfig(_Section):
 
     lag_secs: float = Field(120.0, ge=1, description="Records wait longer than this to be worked on.")
     dead_letter_ratio: float = Field(
-        0.05, gt=0, le=1, description="Share of input records that are refused, within for_secs."
+        0.01,
+        gt=0,
+        le=1,
+        description="Share of input records with a dead letter, within for_secs; "
+        "limits.dead_letters_per_1000 bounds it.",
     )
     silent_secs: float = Field(
         900.0, ge=1, description="No record arrives on a topic of silent_topics for this long."

@@ -32,7 +32,7 @@ def bad_numbers(scale: Scale) -> Outcome:
                 poisoned.append(_bad(number, event.at_ms, rng))
             poisoned.append(event)
         faults += (bad := len(poisoned) - len(events))
-        found = offline(poisoned)
+        found = offline(poisoned, limits={"dead_letters_per_1000": 1000})
         letters = found.rows[DEADLETTERS].copy()
         found.rows[DEADLETTERS] = clean.rows[DEADLETTERS]  # the only difference that there should be
         verdicts.append(compare(found, clean))

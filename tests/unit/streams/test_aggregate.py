@@ -48,7 +48,7 @@ def test_letters_come_before_the_offset_moves_past_their_records() -> None:
 
 
 def test_beyond_the_cap_one_letter_stands_for_the_rest() -> None:
-    step = aggregate(dead_letters_per_chunk=2).add(records(*[b"{"] * 10), NOW_MS)
+    step = aggregate(dead_letters_per_1000=2).add(records(*[b"{"] * 10), NOW_MS)
     *single, rest = letters(step.messages)
     assert [letter["source_offset"] for letter in single] == [100, 101]
     assert (rest["source_offset"], rest["source_offset_last"], rest["count"]) == (102, 109, 8)

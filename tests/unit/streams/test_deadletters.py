@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from detectors.records import stable_id
 from streams.deadletters import (
     DeadLetter,
+    RateCap,
     capped_letter,
     dead_letter,
     decode_dead_letter,
@@ -45,13 +47,14 @@ def test_a_letter_says_why_and_where() -> None:
 
 
 def test_a_capped_letter_stands_for_a_range() -> None:
-    made = capped_letter(record(b"x", 10), 99, 60, "feedback")
+    made = capped_letter(record(b"x", 10), 99, Counter(not_json=40, wrong_type=20), "feedback")
     assert (made.reason, made.source_offset, made.source_offset_last, made.count) == (
         "rate_capped",
         10,
         99,
         60,
     )
+    assert made.detail == "60 bad records in this range of offsets: not_json 40, wrong_type 20"
     assert made.dead_letter_id != dead_letter(record(b"x", 10), BAD, "feedback").dead_letter_id
     assert made.head == ""
 
@@ -189,3 +192,22 @@ def test_records_that_came_before_change_nothing() -> None:
             '{"b":["x y","z"],"cost":<number>}',
         ]
     )
+
+
+@pytest.mark.parametrize("chunk_records", [1, 7, 500, 2_500])
+def test_the_same_records_have_letters_of_their_own_however_the_log_is_cut(chunk_records: int) -> None:
+    log = [record(b"x", 400 + n) for n in range(2_500)]
+    bad = [n for n in range(2_500) if n % 9 == 0]
+    cap = RateCap("interaction", 5)
+    letters: list[DeadLetter] = []
+    for lo in range(0, len(log), chunk_records):
+        here = [(n - lo, BAD) for n in bad if lo <= n < lo + chunk_records]
+        letters += cap.letters(log[lo : lo + chunk_records], here)
+    own = [made.source_offset for made in letters if made.reason == BAD.reason]
+    thousands = {thousand: [400 + n for n in bad if (400 + n) // 1000 == thousand] for thousand in range(3)}
+    assert own == [offset for offsets in thousands.values() for offset in offsets[:5]]
+    assert sum(made.count for made in letters) == len(bad)
+    assert cap.unlettered == len(bad) - len(own)
+    covered = [n for made in letters for n in range(made.source_offset, made.source_offset_last + 1)]
+    assert {400 + n for n in bad} <= set(covered)
+    assert len(covered) == len(set(covered)), "no record belongs to two letters"
