@@ -131,6 +131,11 @@ class Detect:
         """Segments with state."""
         return len(self._rows)
 
+    @property
+    def not_judged(self) -> int:
+        """Segments that the rules had no room for; see ``RuleBook``."""
+        return self._book.not_judged
+
     def close(self, block: WindowBlock) -> Judged:
         """Take in the next window; windows come in order of time."""
         if tuple(block.signals) != tuple(self._column):

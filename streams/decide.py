@@ -178,6 +178,7 @@ class Decide:
         return {
             "segments": self._admission.state.refused,
             "incidents": self._triage.not_raised,
+            "segments of rules": self._detect.not_judged,
             "attempts of a source": self._closing.dropped_attempts,
         }
 

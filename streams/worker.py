@@ -18,6 +18,7 @@ import structlog
 
 from sinks.credentials import CredentialError
 from streams import client
+from streams.allocator import give_memory_back
 from streams.app import ChunkApp, new_app
 from streams.config import Config
 from streams.delivery import Delivery
@@ -237,6 +238,7 @@ def run_worker(worker_type: type[Worker], config: Config) -> int:
     """
     configure_logging()
     spare_the_collector()
+    give_memory_back()
 
     async def work() -> int:
         try:

@@ -53,6 +53,8 @@ class RuleBook:
         self._conditions: dict[tuple[SegmentKey, str], _Condition] = {}
         self._stored: list[State] = []
         self._watch_cache: dict[SegmentKey, tuple[Rule, ...]] = {}
+        self.not_judged = 0
+        """Segments since this process began, counted once per window, that ``MAX_SEGMENTS`` kept from the rules."""
 
     def step(self, block: WindowBlock) -> list[Evidence]:
         """Add a window; evidence in the order of segment, then rule."""
@@ -64,6 +66,7 @@ class RuleBook:
             panes = self._panes.get(segment)
             if panes is None:
                 if len(self._panes) >= MAX_SEGMENTS:
+                    self.not_judged += 1
                     continue
                 panes = self._panes[segment] = _new_panes(rules, block.span_ms)
             panes.add(block.window_start_ms, block.measures(row))

@@ -7,9 +7,11 @@ result does not depend on how the records were split between partitions, workers
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
 from detectors.records import SegmentKey
@@ -88,6 +90,11 @@ class _Wire(msgspec.Struct, array_like=True):
     event_ids: list[str]
 
 
+_ENTRY_BYTES: Final = 20
+"""Of a count of (row, slot, item), or of an exemplar without its event id."""
+_LEVEL: Final = 1
+_MAX_UNPACKED_BYTES: Final = 1 << 26
+"""No piece is nearly as large: what claims to be is none."""
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Wire)
 
@@ -110,8 +117,11 @@ def encode(block: Block) -> bytes:
 
 
 def decode(data: bytes, layout: Layout) -> Block:
-    """The inverse of ``encode``. Raises msgspec.ValidationError or ValueError for anything else."""
-    wire = _DECODER.decode(data)
+    """The inverse of ``encode``, and of a piece of ``split``.
+
+    Raises msgspec.ValidationError or ValueError for anything else.
+    """
+    wire = _DECODER.decode(_unpacked(data) if data.startswith(zstandard.FRAME_HEADER) else data)
     segments = [SegmentKey(wire.segmentations[at], values) for at, values in wire.segments]
     counters = np.frombuffer(wire.counters, "<i8").astype(np.int64).reshape(len(segments), layout.width)
     return Block(
@@ -155,19 +165,36 @@ def _exemplars_from_wire(
 
 
 def split(block: Block, layout: Layout, max_bytes: int) -> list[bytes]:
-    """The block as encoded pieces of at most ``max_bytes``, each with some of the segments.
+    """The block as encoded and compressed pieces of at most ``max_bytes``, each with some of the segments.
 
-    A single segment is never divided; its histograms and labels are bounded far below any sensible limit.
+    The limit is that of a piece before it is compressed: most of it is zeros, but nobody can count on that. A
+    single segment is never divided; its histograms and labels are bounded far below any sensible limit.
     """
-    data = encode(block)
-    if len(data) <= max_bytes or len(block) == 1:
-        return [data]
-    half = len(block) // 2
+    # What the numbers alone take: a large block is divided before it is encoded, not again and again after.
+    numbers = block.counters.nbytes
+    numbers += _ENTRY_BYTES * (
+        len(block.histograms.row) + len(block.categories.row) + len(block.exemplars.row)
+    )
+    parts = min(len(block), -(-numbers // max_bytes))
+    if parts <= 1:
+        data = encode(block)
+        if len(data) <= max_bytes or len(block) == 1:
+            return [zstandard.ZstdCompressor(_LEVEL).compress(data)]
+        parts = 2
     return [
         piece
-        for rows in (np.arange(half), np.arange(half, len(block)))
+        for rows in np.array_split(np.arange(len(block)), parts)
         for piece in split(select(block, rows), layout, max_bytes)
     ]
+
+
+def _unpacked(data: bytes) -> bytes:
+    try:
+        if zstandard.frame_content_size(data) > _MAX_UNPACKED_BYTES:
+            raise ValueError(f"a block of more than {_MAX_UNPACKED_BYTES} bytes")
+        return zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"a block that cannot be decompressed: {error}") from error
 
 
 def select(block: Block, rows: NDArray[np.int64]) -> Block:

@@ -52,7 +52,7 @@ _TABLE: Final = (
     ),
     Metric(
         "tidewatch_dropped_by_caps_total", "counter", "", ("cap",), "detect",
-        "What a hard cap kept out: segments of windows, dead letters of a chunk that share one.",
+        "What a hard cap kept out; docs/reliability.md lists the caps.",
     ),
     Metric(
         "tidewatch_open_windows", "gauge", "windows", (), "detect", "Base windows that AGGREGATE has open.",

@@ -22,7 +22,7 @@ from streams.config import Config
 from streams.operate import metrics, monitoring
 from streams.signals import SIGNALS
 from streams.topics import TOPICS, partitions_of
-from tests.support import acls
+from tests.support import acls, limits
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FILES: Final = (
@@ -170,6 +170,7 @@ PARTS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "metrics": metrics.reference,
     "monitoring": monitoring.reference,
     "acls": acls.table,
+    "limits": limits.table,
 }
 
 

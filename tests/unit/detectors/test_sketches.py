@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+import zstandard
 from ddsketch import DDSketch
 from ddsketch.mapping import LinearlyInterpolatedMapping
 from hypothesis import given
@@ -138,6 +139,14 @@ def test_pieces_stay_below_the_limit_and_merge_to_the_whole(data: list, max_byte
         assert len(piece) <= max_bytes or len(decode(piece, LAYOUT)) == 1
     whole = merge([decode(piece, LAYOUT) for piece in pieces], LAYOUT)
     assert encode(whole) == encode(merge([block], LAYOUT))
+
+
+def test_what_only_looks_like_a_piece_is_refused() -> None:
+    piece = split(block_of([("a", 1.0, True, "stop", "e1")]), LAYOUT, 900_000)[0]
+    bomb = zstandard.ZstdCompressor().compress(bytes(1 << 27))
+    for damaged in (piece[:-1], piece[:8] + b"!" + piece[9:], bomb):
+        with pytest.raises(ValueError, match="block"):
+            decode(damaged, LAYOUT)
 
 
 @given(rows(), st.integers(1, 5), st.integers(0, 40))
