@@ -18,7 +18,7 @@ import msgspec
 
 from streams.aliases import ALIASES
 from streams.conversions import Unusable, own_names
-from streams.diagnosis import BadRecord, check_depth, from_validation, undecodable
+from streams.diagnosis import BadRecord, check_depth, from_validation, not_an_object, undecodable
 from streams.events import (
     MAX_CLOCK_AHEAD_MS,
     MAX_DEPTH,
@@ -217,12 +217,12 @@ def _slow(
         raise BadRecord("too_large", "$", f"{len(value)} bytes, at most {MAX_RECORD_BYTES}")
     if type(error) is msgspec.DecodeError or type(error) is UnicodeDecodeError:
         undecodable(value, error)
+    if not value.lstrip().startswith(b"{"):
+        not_an_object(value)
     try:
-        fields = msgspec.json.decode(value)
+        fields: dict[str, Any] = msgspec.json.decode(value)
     except Exception as wrong:  # DecodeError, UnicodeDecodeError, RecursionError
         undecodable(value, wrong)
-    if not isinstance(fields, dict):
-        raise BadRecord("not_an_object", "$", "expected one JSON object")
     if len(fields) > MAX_FIELDS:
         raise BadRecord("too_large", "$", f"{len(fields)} fields, at most {MAX_FIELDS}")
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH:  # fewer brackets cannot nest deeper

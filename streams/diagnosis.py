@@ -145,6 +145,16 @@ def undecodable(value: bytes, error: Exception) -> NoReturn:
     raise BadRecord("not_json", "$", "malformed")
 
 
+def not_an_object(value: bytes) -> NoReturn:
+    """Raise the reason of what does not begin like an object; nothing is built of it, however much it is."""
+    try:
+        _VALIDATOR.decode(value)
+        value.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        undecodable(value, error)
+    raise BadRecord("not_an_object", "$", "expected one JSON object")
+
+
 def _sound_otherwise(value: bytes) -> bool:
     """Whether this would be JSON, were there no constants and surrogates that JSON does not have."""
     scrubbed = value
