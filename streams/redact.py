@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import islice
 from typing import Final, NamedTuple
 
 MAX_KEPT_CHARS: Final = 64
@@ -56,6 +57,8 @@ _LITERALS: Final = frozenset(
 
 _HEX: Final = re.compile(r"(?=[0-9\-]*[a-f])[0-9a-f\-]+")
 """Ids and UUIDs: with a letter among the digits none of the patterns matches."""
+_MAX_TOKENS: Final = 128
+"""Of a piece; it seldom has more than ten. What is behind them is not shown."""
 _PERSONAL_DIGITS: Final = 9
 _NUMBER: Final = re.compile(r"-?[0-9][0-9.eE+\-]*")
 
@@ -74,7 +77,7 @@ class _Shown(NamedTuple):
     name: str
     """The last one in it: values that follow without a name belong to it."""
     closed: bool
-    """Every string in it has an end."""
+    """Every string in it has an end, and all of it was read."""
 
 
 def redact_head(head: str) -> str:
@@ -141,7 +144,8 @@ def _kind_of(name: str) -> str | None:
 def _by_token(piece: str, name: str) -> _Shown:
     """Anything at all, after a value of ``name``."""
     shown: list[str] = []
-    tokens = list(_TOKEN.finditer(piece))
+    tokens = list(islice(_TOKEN.finditer(piece), _MAX_TOKENS))
+    hidden = len(piece) - tokens[-1].end() if tokens else 0
     for position, token in enumerate(tokens):
         text = token[0]
         if token["string"] is not None:
@@ -161,7 +165,9 @@ def _by_token(piece: str, name: str) -> _Shown:
         elif token["word"] is not None and text not in _LITERALS:
             text = f"<{len(text)} chars>"
         shown.append(text)
-    return _Shown("".join(shown), name, not tokens or tokens[-1]["closed"] != "")
+    if hidden:
+        shown.append(f"<{hidden} chars>")
+    return _Shown("".join(shown), name, not tokens or (tokens[-1]["closed"] != "" and not hidden))
 
 
 def _is_name(tokens: list[re.Match[str]], position: int) -> bool:

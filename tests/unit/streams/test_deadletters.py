@@ -180,6 +180,13 @@ def test_nothing_is_shown_behind_a_string_without_an_end() -> None:
     assert redact_head('{"tokens_in": 12, "outcome": "succ') == '{"tokens_in": 12, "outcome": "<4+ chars>'
 
 
+def test_of_a_thousand_values_the_first_are_shown() -> None:
+    head = redact_head("[" + "1," * 500)
+    assert head.startswith("[1,1,1,")
+    assert head.endswith(" chars>")
+    assert len(head) < 200
+
+
 def test_records_that_came_before_change_nothing() -> None:
     heads = ['{"b":"x y","phone":"12"}', '{"input":["b":"x y"]}', '{"b":["x y","z"],"cost":4111111111111111}']
     first = [redact_head(head) for head in heads]
