@@ -134,7 +134,7 @@ class LimitsConfig(_Section):
 
     record_bytes: int = Field(262_144, ge=1024, le=1_000_000, description="Largest input record.")
     dead_letters_per_1000: int = Field(
-        10,
+        20,
         ge=1,
         le=1000,
         description="Bad records of each 1,000 offsets with a dead letter of their own; the rest share letters.",

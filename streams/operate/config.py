@@ -57,7 +57,7 @@ class MonitoringConfig(_Section):
 
     lag_secs: float = Field(120.0, ge=1, description="Records wait longer than this to be worked on.")
     dead_letter_ratio: float = Field(
-        0.005,
+        0.01,
         gt=0,
         le=1,
         description="Share of input records with a dead letter, within for_secs; "
