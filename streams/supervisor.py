@@ -340,9 +340,9 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _wanted_port(config: Config) -> int:
-    """The port that the configuration names, if it is on this host and free; else any."""
+    """The port that the configuration names, if it is on this host and free; else (or for port 0) any."""
     host, _, port = config.kafka.bootstrap.split(",")[0].strip().rpartition(":")
-    if port.isdigit() and host in ("127.0.0.1", "localhost") and is_free(int(port)):
+    if port.isdigit() and int(port) and host in ("127.0.0.1", "localhost") and is_free(int(port)):
         return int(port)
     return free_port()
 
