@@ -1,4 +1,7 @@
-"""The short version of every fault experiment: nothing lost, nothing doubled, no goal missed."""
+"""The short versions of the fault experiments: nothing lost, nothing doubled, no goal missed.
+
+Every test run does one of each kind; the marker ``faults`` selects the rest (``pytest -m faults tests/recovery``).
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,24 @@ from tests.recovery.experiment import Experiment, Scale
 from tests.recovery.rig.brokers import Missing, require, shared_kafka
 
 SEED = 1
+EVERY_RUN = {
+    "bad-numbers",
+    "decoder-fuzz",
+    "kill-points-sqlite",
+    "zombie-tansu",
+    "sigterm",
+    "produce-refused",
+    "clickhouse-outage",
+    "state-round-trip",
+}
 _MARKS = {"tansu": pytest.mark.broker, "kafka": pytest.mark.kafka}
 
 
 def _parameter(experiment: Experiment) -> object:
     marks = [_MARKS[component] for component in experiment.needs if component in _MARKS]
     # Other work on the machine may make it slower; a stuck one must still end.
+    if experiment.name not in EVERY_RUN:
+        marks.append(pytest.mark.faults)
     marks.append(pytest.mark.timeout(120 + 4 * experiment.short_secs))
     return pytest.param(experiment, id=experiment.name, marks=marks)
 
