@@ -57,6 +57,11 @@ def alive(seen: Seen) -> bool:
     return fields[19] == seen.started and fields[0] != "Z"
 
 
+def _interruptible() -> None:
+    """As a terminal starts programs: where the tests run in the background, an interrupt may be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Demo:
     """A demo in a process group of its own, with every process it ever started, and its lines as they come."""
 
@@ -67,6 +72,7 @@ class Demo:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if "--json" not in arguments else subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=_interruptible,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
         self.seen: set[Seen] = set()
