@@ -49,7 +49,8 @@ def table() -> Iterator[str]:
     yield "| experiment | what breaks | runs | faults | lost | doubled | worst stall | worst memory | found |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
     for name, found in json.loads(FILE.read_text("utf-8")).items() if FILE.exists() else ():
-        said = "; ".join(found["failures"]) or found["notes"]
+        missed = [f"**goal missed**: {failure}" for failure in found["failures"]]
+        said = "; ".join([*missed, found["notes"]] if found["notes"] else missed)
         if found["scale"] == "short":
             said = f"short version; {said}" if said else "short version"
         yield (
