@@ -21,7 +21,7 @@ from streams.topics import INTERACTIONS
 from tests.support.brokers import Broker, make_topics, send
 from tests.support.processes import Child, eventually, tidewatch
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.faults]
 
 SECTIONS: dict[str, Any] = {
     "topics": {"partitions": 2},

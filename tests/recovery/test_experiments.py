@@ -20,8 +20,6 @@ EVERY_RUN = {
     "kill-points-sqlite",
     "zombie-tansu",
     "sigterm",
-    "produce-refused",
-    "clickhouse-outage",
     "state-round-trip",
 }
 _MARKS = {"tansu": pytest.mark.broker, "kafka": pytest.mark.kafka}
