@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from streams.config import Config
 from streams.delivery import LONGEST_PAUSE_SECS, OUTAGE_SECS, Delivery, DeliveryFailed, passes
 from streams.faultpoints import faultpoint
-from streams.logs import Seldom
+from streams.logs import KeptOut, Seldom
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
 from streams.stages import Aggregate, AggregateStep
@@ -52,7 +52,9 @@ class _Quiet(int):
 class _Run:
     """One epoch of one input partition."""
 
-    def __init__(self, begin: Begin, aggregate: Aggregate, trouble: _Trouble | None) -> None:
+    def __init__(
+        self, begin: Begin, aggregate: Aggregate, trouble: _Trouble | None, kept_out: KeptOut
+    ) -> None:
         self.tp = begin.tp
         self.epoch = begin.epoch
         self.aggregate = aggregate
@@ -71,7 +73,7 @@ class _Run:
         self.next_offset = begin.position
         self.quiet_ms = 0
         self.told_ms = 0
-        self.over_caps: dict[str, int] = {}
+        self.kept_out = kept_out
 
     def forget(self) -> None:
         """End the run; whoever waits to put something into its inbox goes on."""
@@ -142,7 +144,7 @@ class AggregateDriver:
             sources_total=self._sources_total,
             metadata=begin.metadata,
         )
-        run = self._runs[begin.tp] = _Run(begin, aggregate, trouble)
+        run = self._runs[begin.tp] = _Run(begin, aggregate, trouble, KeptOut(self._told))
         run.task = asyncio.create_task(
             self._work(run), name=f"aggregate {begin.tp.topic}-{begin.tp.partition}"
         )
@@ -163,7 +165,9 @@ class AggregateDriver:
                 run.trouble = None
                 self.records += len(item.records)
                 self._count(run.tp, item)
-                self._tell_caps(run)
+                run.kept_out.tell(
+                    run.aggregate.counts.over_caps, topic=run.tp.topic, partition=run.tp.partition
+                )
                 await asyncio.sleep(0)
         except Superseded:
             self._drop(run)
@@ -287,18 +291,6 @@ class AggregateDriver:
         self._vitals.count("tidewatch_records_total", tp.topic, by=len(chunk.records))
         size = sum(len(record.value or b"") for record in chunk.records)
         self._vitals.count("tidewatch_record_bytes_total", tp.topic, by=size)
-
-    def _tell_caps(self, run: _Run) -> None:
-        """Say, now and then, that a cap keeps something out."""
-        over_caps = {cap: count for cap, count in run.aggregate.counts.over_caps.items() if count}
-        if over_caps != run.over_caps and self._told():
-            log.warning(
-                "a limit keeps something out",
-                topic=run.tp.topic,
-                partition=run.tp.partition,
-                kept_out=over_caps,
-            )
-        run.over_caps = over_caps
 
     def measure(self) -> Iterator[Value]:
         """What the stages of this worker have counted, for metrics; see also ``Vitals.counters``."""

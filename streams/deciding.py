@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from streams.config import Config
 from streams.delivery import Delivery
 from streams.faultpoints import faultpoint
-from streams.logs import Seldom
+from streams.logs import KeptOut, Seldom
 from streams.messages import Message
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals, cpu_ticks
@@ -78,8 +78,7 @@ class DecideDriver:
         self._checkpoint_secs: tuple[float, float, int] | None = None
         """When the last one was saved (monotonic), how long that took, its bytes."""
         self._told = Seldom()
-        self._caps_told = Seldom()
-        self._over_caps: dict[str, int] = {}
+        self._kept_out = KeptOut(Seldom())
         self._run: _Run | None = None
         self.decide: Decide | None = None
         self.records = 0
@@ -226,18 +225,13 @@ class DecideDriver:
             self._tell(
                 [Trouble("foreign_records", f"{count} records that are not ours in {where}; who writes?")]
             )
-        self._tell_caps(restored.decide)
+        # Of segments an incident tells.
+        kept_out = {cap: count for cap, count in restored.decide.over_caps.items() if cap != "segments"}
+        self._kept_out.tell(kept_out)
         self.records += len(chunk.records)
         self._vitals.count("tidewatch_records_total", chunk.tp.topic, by=len(chunk.records))
         size = sum(len(record.value or b"") for record in chunk.records)
         self._vitals.count("tidewatch_record_bytes_total", chunk.tp.topic, by=size)
-
-    def _tell_caps(self, decide: Decide) -> None:
-        """Say, now and then, that a cap keeps something out; of segments an incident tells."""
-        over_caps = {cap: count for cap, count in decide.over_caps.items() if count and cap != "segments"}
-        if over_caps != self._over_caps and self._caps_told():
-            log.warning("a limit keeps something out", kept_out=over_caps)
-        self._over_caps = over_caps
 
     async def _send(self, messages: list[Message], appended_ms: int) -> None:
         """``appended_ms``: when the record that closed the last of the windows was appended to the log."""

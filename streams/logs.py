@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, TextIO, cast
 
 import structlog
@@ -174,6 +174,21 @@ class Seldom:
         """It is over; whether it was said."""
         said, self._said_secs = self._said_secs is not None, None
         return said
+
+
+class KeptOut:
+    """Says that limits keep something out: when their counts have changed, as seldom as ``told`` lets it."""
+
+    def __init__(self, told: Seldom) -> None:
+        self._told = told
+        self._counts: dict[str, int] = {}
+
+    def tell(self, counts: Mapping[str, int], **where: object) -> None:
+        """``counts`` by limit, in total; ``where`` goes into the log."""
+        counts = {cap: count for cap, count in counts.items() if count}
+        if counts != self._counts and self._told():
+            structlog.get_logger().warning("a limit keeps something out", **where, kept_out=counts)
+        self._counts = counts
 
 
 class _Lenient(io.TextIOBase):
