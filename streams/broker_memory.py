@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Final
 
 WARNING_RATIO: Final = 0.8
-EVERY_SECS: Final = 1.0
+EVERY_SECS: Final = 0.25
+"""By what producers send meanwhile the ceiling may be passed."""
 
 
 async def memory_spent(pid: Callable[[], int | None], ceiling_mb: int, tell: Callable[[str], None]) -> None:
-    """Return when the process uses as much as it may; ``tell`` hears once that it is close to that."""
+    """Return when the process uses as much as it may.
+
+    ``tell`` hears once that it is close to that, unless it fills up between two looks.
+    """
     warned = False
     while True:
         used_mb = await rss_mb(pid())

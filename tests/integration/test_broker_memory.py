@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from pathlib import Path
 
 import orjson
@@ -11,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from streams.broker_memory import memory_spent, rss_mb
 from streams.client import client_settings, producer_settings
 from streams.config import Config
 from streams.queryserver import ask
@@ -23,22 +26,51 @@ from tests.support.processes import eventually
 BATCH_RECORDS = 2_000
 PADDING = "x" * 4_000
 """A field that is nobody's: it fills the log and nothing else."""
+RENEWAL_SECS = 120.0
+"""For filling the log and for its replacement, on a machine that has other work."""
+
+
+def test_it_is_told_once_that_memory_is_short() -> None:
+    """This process stands for the broker."""
+
+    async def told_of(ceiling_mb: int, secs: float) -> list[str]:
+        told: list[str] = []
+        try:
+            async with asyncio.timeout(secs):
+                await memory_spent(os.getpid, ceiling_mb, told.append)
+        except TimeoutError:
+            return [*told, "goes on"]
+        return [*told, "spent"]
+
+    used_mb = asyncio.run(rss_mb(os.getpid()))
+    plenty, short, spent = (asyncio.run(told_of(int(used_mb / share), 1.5)) for share in (0.4, 0.9, 1.1))
+    assert plenty == ["goes on"]
+    warning, end = short
+    assert "takes" in warning
+    assert f"up.broker_memory_mb = {int(used_mb / 0.9)}" in warning
+    assert end == "goes on"
+    assert spent == ["spent"]
 
 
 @pytest.mark.broker
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_full_log_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_full_log_is_replaced_and_nothing_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "aiokafka")  # of producers that are turned away: pages of it
     with up(tmp_path, "[up]\nbroker_memory_mb = 64\n") as child:
         await_ready(child)
         config = config_of(tmp_path)
         # Two alerts, of which somebody else has read one.
         asyncio.run(send(config, ALERTS, {0: [b'{"n":1}', b'{"n":2}']}))
         asyncio.run(_read_first_alert(config))
-        sent = asyncio.run(_fill(config, tmp_path))
+        try:
+            sent = asyncio.run(_fill(config, tmp_path))
+        except TimeoutError:
+            pytest.fail(f"the log is not another one after {RENEWAL_SECS:.0f} s: {child.output()}")
         eventually(lambda: _rows(tmp_path) == sent, within_secs=180, what=f"{sent} rows are stored")
         told = "\n".join(line.get("text", "") for line in lines(child))
-        for what in ("takes", "producers wait", "goes on with an empty log"):
+        # Whether it was told before that memory is short depends on how fast it filled up.
+        for what in ("producers wait", "goes on with an empty log"):
             assert what in told
         assert "starting again" not in told, "a worker or the broker ended"
         alerts = [record.value for record in asyncio.run(read_all(config, ALERTS))]
@@ -62,9 +94,12 @@ def _rows(folder: Path) -> int:
 
 
 async def _fill(config: Config, folder: Path) -> int:
-    """Send as a producer does that must not lose anything, until the log is another one; how many records."""
+    """Send as a producer does that must not lose anything, until the log is another one; how many records.
+
+    Raises TimeoutError if it stays the same.
+    """
     first, sent = _cluster(folder), 0
-    async with AIOKafkaProducer(**producer_settings(config.kafka)) as producer:
+    async with asyncio.timeout(RENEWAL_SECS), AIOKafkaProducer(**producer_settings(config.kafka)) as producer:
 
         async def taken(number: int) -> bool:
             try:
