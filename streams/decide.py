@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from detectors.incidents.triage import Triage
-from detectors.monitor import Detect
+from detectors.incidents.triage import Triage, TriageStep
+from detectors.monitor import Detect, Judged
 from detectors.records import Incident, Severity
 from detectors.rules.book import RuleBook
-from detectors.sketches.block import decode, merge
+from detectors.sketches.block import Block, decode, merge
 from detectors.sketches.labels import cap_labels
 from detectors.sketches.recent import RecentExemplars
 from detectors.sketches.translation import recode
@@ -30,6 +30,14 @@ from streams.topics import ALERTS, ANOMALIES, CHANGES, FEEDBACK, INCIDENTS, SUMM
 
 NEVER_LATE: Final = (f"{FEEDBACK}-", f"{CHANGES}-")
 WATCHED: Final = SIGNALS | {SEGMENTS_SIGNAL.name: SEGMENTS_SIGNAL}
+
+
+class Decision(NamedTuple):
+    """What one closed window led to."""
+
+    window: WindowBlock
+    judged: Judged
+    triage: TriageStep
 
 
 class Decide:
@@ -95,17 +103,22 @@ class Decide:
             messages += self._on_closed(closed)
         return messages
 
-    def _on_closed(self, closed: Closed) -> Iterator[Message]:
+    def decide(self, window_start_ms: int, block: Block) -> Decision:
+        """Judge the next closed window, whose records are summed in ``block``."""
         self.windows_closed += 1
-        end_ms = closed.window_start_ms + self._base_ms
-        block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)
+        end_ms = window_start_ms + self._base_ms
         block = cap_labels(self._admission.admit(block, end_ms, LAYOUT))
         self._exemplars.add(block)
-        window = WindowBlock(closed.window_start_ms, end_ms, block, LAYOUT, self._exemplars)
+        window = WindowBlock(window_start_ms, end_ms, block, LAYOUT, self._exemplars)
         judged = self._detect.close(window)
         evidence = [*judged.evidence, *self._admission.evidence(end_ms - self._base_ms, end_ms)]
         triage = self._triage.step(evidence, window, WATCHED)
         self._detect.apply(triage.verdicts)
+        return Decision(window, judged, triage)
+
+    def _on_closed(self, closed: Closed) -> Iterator[Message]:
+        block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)
+        window, judged, triage = self.decide(closed.window_start_ms, block)
         rows = (window, judged.expected, judged.learning)
         for value in encode_summaries(*rows, self._fleet, self._max_bytes):
             yield Message(SUMMARIES, self._fleet.encode(), value)
