@@ -28,6 +28,8 @@ SMALLEST: Final = 2.0**-20
 """Values below it (zero included) share the lowest bucket and are answered as 0."""
 _LOWEST: Final = -20 << _SUB_BITS
 ZERO_BUCKET: Final = _LOWEST - 1
+_HIGHEST: Final = 1024 << _SUB_BITS
+"""Begins at infinity: no value is in it."""
 
 
 def bucket_of(values: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -42,6 +44,46 @@ def value_of(buckets: NDArray[np.int32]) -> NDArray[np.float64]:
     lower = raw.view(np.float64)
     middle = lower + np.ldexp(0.5, (buckets >> _SUB_BITS) - _SUB_BITS)
     return np.where(buckets == ZERO_BUCKET, 0.0, middle)
+
+
+def edge_index(values: NDArray[np.float64]) -> NDArray[np.int32]:
+    """The lowest bucket that has nothing below each value: the one that begins at the value, or the next one.
+
+    0 and less give ``ZERO_BUCKET``, infinity a bucket above all; NaN gives anything.
+    """
+    raw = ((np.ascontiguousarray(values).view(np.int64) + ((1 << _SHIFT) - 1)) >> _SHIFT) - _BIAS
+    return np.where(values > 0.0, np.clip(raw, _LOWEST, _HIGHEST), ZERO_BUCKET).astype(np.int32)
+
+
+def edge_of(values: NDArray[np.float64], steps: int = 0) -> NDArray[np.float64]:
+    """The smallest bucket edge that is not below each value, ``steps`` buckets further up (or down).
+
+    An edge is its own edge. The edges are 0, then from ``SMALLEST`` on 64 in each octave. NaN stays NaN.
+    """
+    index = np.clip(edge_index(values).astype(np.int64) + steps, ZERO_BUCKET, _HIGHEST)
+    edges = np.where(index == ZERO_BUCKET, 0.0, ((index + _BIAS) << _SHIFT).view(np.float64))
+    return np.where(np.isnan(values), np.nan, edges)
+
+
+def count_from(
+    rows: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    thresholds: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each of many histograms: observations from ``edge_of`` its threshold on, and all observations.
+
+    ``rows`` names the histogram of each entry: an index into ``thresholds``. A threshold that is NaN asks nothing:
+    0 of 0.
+    """
+    reached = buckets >= edge_index(thresholds)[rows]
+    held, known = (
+        # Sums of integers in float64: exact up to 2**53 observations.
+        np.bincount(rows, weights, len(thresholds)).astype(np.int64)
+        for weights in (np.where(reached, counts, 0), counts)
+    )
+    asked = ~np.isnan(thresholds)
+    return held * asked, known * asked
 
 
 def quantile(buckets: NDArray[np.int32], counts: NDArray[np.int64], q: float) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.records import SegmentKey, SignalValue
 from detectors.sketches.block import Block
-from detectors.sketches.buckets import quantiles_by_row
+from detectors.sketches.buckets import count_from, quantiles_by_row
 from detectors.sketches.entries import EMPTY, Entries, sum_entries
 from detectors.sketches.exemplars import NO_EXEMPLARS
 from detectors.sketches.layout import Layout, Reading
@@ -60,6 +60,18 @@ class WindowBlock:
 
     def events(self, row: int) -> int:
         return int(self.block.counters[row, 0])
+
+    def above(
+        self, measure: str, thresholds: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many observations of each segment exceed its threshold, and how many there are: ``(held, known)``.
+
+        ``measure`` is a value with a histogram (``duration_ms``), in its unit; ``thresholds`` has one for each of
+        ``segments``. A threshold counts as the next bucket edge, ``buckets.edge_of``, at most 1/64 above it, and
+        what is exactly there exceeds it. A threshold of NaN asks nothing: 0 of 0. Raises KeyError for a measure
+        without a histogram.
+        """
+        return count_from(*_histogram(self.block, self.layout, measure), thresholds)
 
     def measures(self, row: int) -> Measures:
         """Everything measured of one segment, to be merged over longer spans."""
@@ -165,9 +177,16 @@ def _read_one(
 def _quantiles(
     block: Block, layout: Layout, measure: str, qs: Sequence[float]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
+    return quantiles_by_row(*_histogram(block, layout, measure), qs)
+
+
+def _histogram(
+    block: Block, layout: Layout, measure: str
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """Row, bucket and count of one measure's entries."""
     entries = block.histograms
     mine = entries.slot == layout.histogram[measure]
-    return quantiles_by_row(entries.row[mine], entries.item[mine], entries.count[mine], qs)
+    return entries.row[mine], entries.item[mine], entries.count[mine]
 
 
 def _divide(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
