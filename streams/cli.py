@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "status": "Show the workers of this computer and whether they are ready.",
     "replay": "Run the same functions over files of events, without a broker.",
     "series": "Find changes and novelties in time series from CSV files.",
+    "backtest": "Score detection on labelled incidents.",
     "simulate": "Write realistic traffic with a labelled incident to a file.",
     "import": "Turn foreign logs into events.",
     "produce": "Send a file or simulated traffic to the input topics.",

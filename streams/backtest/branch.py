@@ -1,0 +1,248 @@
+"""One branch: a scenario's own traffic from the warmed-up fleet on, until what is said about it can be scored."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from streams.backtest.affected import Counter
+from streams.backtest.jobs import Job
+from streams.backtest.notices import notices_of
+from streams.backtest.overlap import in_reference
+from streams.backtest.scoring import (
+    Affected,
+    FalseAlarm,
+    Label,
+    Notice,
+    Setting,
+    Verdict,
+    false_alarms,
+    judge,
+    segments_as,
+    unlabelled_ms,
+)
+from streams.backtest.warmup import WarmUp
+from streams.backtest.windows import Arriving, InOrder, Window
+from streams.config import Config
+from streams.decide import Decide
+from streams.simulate.catalogue import Span, plan
+from streams.simulate.disorder import disordered
+from streams.simulate.events import Event
+from streams.simulate.incidents import DAY_MS, HOUR_MS
+from streams.simulate.scenarios import Truth
+from streams.simulate.traffic import TrafficSpec, generate
+from streams.simulate.twins import TWINS
+
+_ONSET: Final = 11
+"""Tag of the random stream that times of day are drawn from."""
+HOLD_MS: Final = HOUR_MS // 2
+"""So long an incident goes on after it was detected, so that it can get its severity and its segment."""
+_WORTH_ENDING: Final = 4
+"""An incident is ended early when what is left of it is longer than so many delays."""
+_QUIET_MS: Final = 7 * DAY_MS
+_AFTER_MS: Final = HOUR_MS // 2
+"""Watched after an incident cleared: its end must not look like another one."""
+_AFTER_RETURN_MS: Final = 6 * HOUR_MS
+"""The same where the return to normal is what is tested."""
+_LONGEST_WAIT_MS: Final = 12 * HOUR_MS
+"""Whether it clears is not watched longer."""
+_NO_END_MS: Final = 400 * DAY_MS
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What came of one branch."""
+
+    scenario: str
+    variant: str
+    seed: int
+    start_ms: int
+    until_ms: int
+    verdicts: list[Verdict]
+    false_alarms: list[FalseAlarm]
+    unlabelled_ms: int
+    notices: list[Notice]
+    events: int
+    took_secs: float
+    capped: bool
+    """It was cut off by ``max_days`` before its end."""
+
+    @property
+    def job(self) -> Job:
+        return Job(self.scenario, self.variant, self.seed)
+
+
+class Branch:
+    """The state of one branch while it runs."""
+
+    def __init__(self, config: Config, warm_up: WarmUp, job: Job, max_days: float) -> None:
+        self._config, self._job = config, job
+        self.start_ms = warm_up.end_ms
+        self._limit_ms = self.start_ms + round(max_days * DAY_MS)
+        self._span = Span(self.start_ms, self.start_ms + _NO_END_MS, warm_up.rate_per_day, job.seed)
+        onset_ms = self.start_ms + _onset_ms(job, config.base_window_ms)
+        strength = "medium" if job.kind in ("benign", "trap") else job.variant
+        self._plan = plan(job.scenario, strength, onset_ms, self._span, benign=job.kind == "benign")
+        self.labels = [_label(truth) for truth in self._plan.truths]
+        self._effects = list(self._plan.effects)
+        self._spec = TrafficSpec.per_day(
+            self.start_ms, _NO_END_MS / DAY_MS, warm_up.rate_per_day, seed=job.seed, effects=self._effects
+        )
+        self.notices: list[Notice] = []
+        self.events = 0
+        self._counter = Counter(self.labels, [truth.segment for truth in self._plan.truths])
+        self._setting = Setting(
+            config.base_window_ms,
+            config.allowed_lateness_ms,
+            segments_as(config.segments.by, in_reference),
+        )
+        self._generated_until_ms = self.start_ms
+
+    def run(self, decide: Decide) -> Result:
+        """Through to the end of what must be seen."""
+        began = time.perf_counter()
+        until_ms = self.start_ms
+        for window in self._windows():
+            decision = decide.decide(window.start_ms, window.block)
+            until_ms = decision.window.window_end_ms
+            fresh = list(notices_of(decision, in_reference))
+            self.notices += fresh
+            if fresh:
+                self._end_early(until_ms)
+            if until_ms >= self._limit_ms or (until_ms % 60_000 == 0 and self._is_over(until_ms)):
+                break
+        verdicts = self._judge(until_ms)
+        return Result(
+            scenario=self._job.scenario,
+            variant=self._job.variant,
+            seed=self._job.seed,
+            start_ms=self.start_ms,
+            until_ms=until_ms,
+            verdicts=verdicts,
+            false_alarms=false_alarms(self.notices, verdicts),
+            unlabelled_ms=unlabelled_ms(self.start_ms, until_ms, verdicts),
+            notices=self.notices,
+            events=self.events,
+            took_secs=time.perf_counter() - began,
+            capped=any(label.end_ms > until_ms for label in self.labels),
+        )
+
+    def _windows(self) -> Iterator[Window]:
+        made = self._plan
+        if made.late_share or made.duplicate_share:
+            arriving = Arriving(self._config)
+            events = disordered(self._traffic(), made.late_share, made.duplicate_share, self._job.seed)
+            for event in events:
+                yield from arriving.add(event.kind, event.value)
+            return
+        in_order = InOrder(self._config, self._spec)
+        for batch in self._batches():
+            yield from in_order.add(batch)
+
+    def _traffic(self) -> Iterator[Event]:
+        for batch in self._batches():
+            yield from batch
+
+    def _batches(self) -> Iterator[list[Event]]:
+        changes = sorted(self._plan.changes, key=lambda change: change.occurred_at_ms)
+        for batch in generate(self._spec):
+            until_ms = (batch[-1].occurred_at_ms // self._spec.block_ms + 1) * self._spec.block_ms
+            due = [change for change in changes if change.occurred_at_ms < until_ms]
+            del changes[: len(due)]
+            self._generated_until_ms = until_ms
+            self.events += len(batch)
+            self._counter.add(batch)
+            yield sorted(batch + due, key=lambda event: event.occurred_at_ms) if due else batch
+
+    def _end_early(self, now_ms: int) -> None:
+        """Let the incident end soon after it was detected: what is left of it would show nothing new.
+
+        So too where something was noticed, but not in the right type, once the target is missed.
+        """
+        if self._job.kind != "incident":
+            return
+        [label] = self.labels
+        if now_ms <= label.start_ms or now_ms > label.end_ms:
+            return
+        [verdict] = self._judge(now_ms)
+        late_ms = round(1000 * (verdict.delay_secs or 0.0))
+        missed = verdict.noticed and not verdict.detected and not self._may_be_in_target(verdict, now_ms)
+        if not (verdict.detected or missed) or label.end_ms - now_ms <= max(HOLD_MS, _WORTH_ENDING * late_ms):
+            return
+        end_ms = max(now_ms + HOLD_MS, self._generated_until_ms)
+        self._effects[:] = [replace(e, end_ms=min(e.end_ms, end_ms)) for e in self._effects]
+        self.labels = [msgspec.structs.replace(label, end_ms=end_ms)]
+
+    def _may_be_in_target(self, verdict: Verdict, now_ms: int) -> bool:
+        label = verdict.label
+        from_ms = label.start_ms if label.counts_from_ms is None else label.counts_from_ms
+        passed = self._affected(0).between(from_ms, now_ms)
+        return passed <= (label.target_events or 0) + verdict.allowance_events
+
+    def _is_over(self, now_ms: int) -> bool:
+        if self._job.kind == "quiet":
+            return now_ms >= self.start_ms + _QUIET_MS
+        after_ms = _AFTER_RETURN_MS if self._job.scenario == "T4" else _AFTER_MS
+        last_ms = max(label.end_ms for label in self.labels)
+        if now_ms < last_ms + after_ms:
+            return False
+        waits = any(v.by is not None and v.cleared is None for v in self._judge(now_ms))
+        return self._job.kind == "benign" or not waits or now_ms >= last_ms + _LONGEST_WAIT_MS
+
+    def _judge(self, until_ms: int) -> list[Verdict]:
+        return [
+            judge(label, self.notices, self._affected(at), until_ms, self._setting)
+            for at, label in enumerate(self.labels)
+        ]
+
+    def _affected(self, at: int) -> Affected:
+        """The events that the incident touches; where it takes them away, those that would have been."""
+        if self._plan.truths[at].alert_type != "no_data":
+            return self._counter.affected(at)
+        counter = Counter(self.labels, [truth.segment for truth in self._plan.truths])
+        label = self.labels[at]
+        days = (min(label.end_ms, self._generated_until_ms) - label.start_ms) / DAY_MS
+        if days <= 0:
+            return counter.affected(at)
+        quiet = replace(self._spec, start_ms=label.start_ms, duration_secs=days * DAY_MS / 1000, effects=())
+        for batch in generate(quiet):
+            counter.add(batch)
+        return counter.affected(at)
+
+
+def run_branch(config: Config, warm_up: WarmUp, snapshot: bytes, job: Job, max_days: float) -> Result:
+    """Run a branch from the snapshot of the warm-up."""
+    decide, anew = Decide.restore(config, snapshot)
+    if anew:
+        raise ValueError(f"the warm-up does not fit this program: {anew[0]}")
+    return Branch(config, warm_up, job, max_days).run(decide)
+
+
+def _onset_ms(job: Job, window_ms: int) -> int:
+    """When it begins, after the warm-up: some time of the first day, or the same a week later."""
+    rng = np.random.default_rng([job.seed, _ONSET, zlib.crc32(job.name.encode())])
+    onset_ms = window_ms + int(rng.random() * (DAY_MS - window_ms))
+    repeated = job.scenario == "T3" or (job.kind == "benign" and TWINS[job.scenario].weekly)
+    return onset_ms + (7 * DAY_MS if repeated else 0)
+
+
+def _label(truth: Truth) -> Label:
+    benign = truth.benign
+    return Label(
+        id=truth.id,
+        start_ms=truth.onset_ms,
+        end_ms=truth.end_ms,
+        segment=in_reference(truth.segment),
+        type="" if benign else truth.alert_type,
+        severity="" if benign else truth.severity,
+        origin="" if benign else truth.origin,
+        counts_from_ms=truth.onset_ms + truth.ramp_ms // 2,
+        target_events=None if benign else truth.target_events,
+        benign=benign,
+        versioned="prompt_version" in truth.fields,
+    )

@@ -1,0 +1,183 @@
+"""What many branches show together: one row per scenario and strength, false alarms with bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import msgspec
+import numpy as np
+
+from streams.backtest.branch import Result
+
+WEEK_MS = 7 * 86_400_000
+MET_SHARE = 0.95
+"""A target is met when this share of the seeds is detected and the median delay is within it."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One scenario in one strength, over all seeds."""
+
+    name: str
+    seeds: int
+    type: str
+    severity: str
+    target_events: int | None
+    allowance_events: float
+    detected: float
+    noticed: float
+    delay_events_median: float | None
+    delay_events_p90: float | None
+    delay_secs_median: float | None
+    delay_secs_p90: float | None
+    met: bool
+    severity_right: float
+    origin_right: float
+    segment_right: float
+    alerts: float
+    """Median per incident."""
+    cleared: float | None
+    critical: float
+    """Share of the seeds with a critical alert."""
+    capped: int
+    """Branches that were cut off before the incident's end."""
+    said: str
+    """What detected or noticed it, most often."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """A count per fleet-week with the exact 95 % bounds of a Poisson count."""
+
+    count: int
+    weeks: float
+    per_week: float
+    lower: float
+    upper: float
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """The suite in numbers."""
+
+    rows: list[Row]
+    twins: list[Row]
+    traps: list[Row]
+    targets_met: int
+    targets: int
+    twins_quiet: float | None
+    """Share of the twins without a critical alert."""
+    quiet: dict[str, Rate]
+    """False alarms by severity in quiet weeks."""
+    beside: dict[str, Rate]
+    """The same in the parts of the branches where nothing was labelled."""
+    fleet_days: float
+    secs_per_fleet_day: float
+    events_per_sec: float
+
+
+def figures_of(results: Sequence[Result]) -> Figures:
+    """Sum up the results."""
+    by_kind = {
+        kind: [result for result in results if result.job.kind == kind]
+        for kind in ("incident", "benign", "trap", "quiet")
+    }
+    rows = _rows(by_kind["incident"])
+    twins = by_kind["benign"]
+    days = sum(r.until_ms - r.start_ms for r in results) / 86_400_000
+    took_secs = sum(result.took_secs for result in results)
+    return Figures(
+        rows=rows,
+        twins=_rows(twins),
+        traps=_rows(by_kind["trap"]),
+        targets_met=sum(row.met for row in rows),
+        targets=len(rows),
+        twins_quiet=_share([not any(v.critical for v in r.verdicts) for r in twins]) if twins else None,
+        quiet=_false_alarms(by_kind["quiet"]),
+        beside=_false_alarms([r for r in results if r.job.kind != "quiet"]),
+        fleet_days=days,
+        secs_per_fleet_day=took_secs / days if days else 0.0,
+        events_per_sec=sum(result.events for result in results) / took_secs if took_secs else 0.0,
+    )
+
+
+def _rows(results: Sequence[Result]) -> list[Row]:
+    by_name: dict[str, list[Result]] = {}
+    order = {"mild": 0, "medium": 1, "severe": 2}
+    for result in sorted(results, key=lambda r: (r.scenario, order.get(r.variant, 3), r.seed)):
+        by_name.setdefault(result.job.name, []).append(result)
+    return [_row(name, mine) for name, mine in by_name.items()]
+
+
+def _row(name: str, results: Sequence[Result]) -> Row:
+    verdicts = [verdict for result in results for verdict in result.verdicts]
+    caught = [v for v in verdicts if v.detected]
+    known = caught or [v for v in verdicts if v.noticed]
+    allowance = median(v.allowance_events for v in verdicts)
+    target = verdicts[0].target_events
+    events = [v.delay_events for v in known if v.delay_events is not None]
+    secs = [v.delay_secs for v in known if v.delay_secs is not None]
+    detected = len(caught) / len(verdicts)
+    said = [f"{v.by.type or '-'}: {v.by.signal} {v.by.segment}" for v in known if v.by is not None]
+    cleared = [v.cleared for v in verdicts if v.cleared is not None]
+    return Row(
+        name=name,
+        seeds=len(results),
+        type=verdicts[0].label.type,
+        severity=verdicts[0].label.severity,
+        target_events=target,
+        allowance_events=allowance,
+        detected=detected,
+        noticed=sum(v.noticed for v in verdicts) / len(verdicts),
+        delay_events_median=_quantile(events, 0.5),
+        delay_events_p90=_quantile(events, 0.9),
+        delay_secs_median=_quantile(secs, 0.5),
+        delay_secs_p90=_quantile(secs, 0.9),
+        met=bool(caught)
+        and detected >= MET_SHARE
+        and target is not None
+        and median(v.delay_events or 0 for v in caught) <= target + allowance,
+        severity_right=_share([v.severity_right for v in verdicts]),
+        origin_right=_share([v.origin_right for v in verdicts]),
+        segment_right=_share([v.segment_right for v in verdicts]),
+        alerts=median(v.alerts for v in verdicts),
+        cleared=_share(cleared) if cleared else None,
+        critical=_share([v.critical for v in verdicts]),
+        capped=sum(result.capped for result in results),
+        said=max(sorted(set(said)), key=said.count, default=""),
+    )
+
+
+def _false_alarms(results: Sequence[Result]) -> dict[str, Rate]:
+    weeks = sum(result.unlabelled_ms for result in results) / WEEK_MS
+    found = [alarm.severity for result in results for alarm in result.false_alarms]
+    return {severity: rate(found.count(severity), weeks) for severity in ("critical", "warning")}
+
+
+def rate(count: int, weeks: float) -> Rate:
+    """``count`` in ``weeks``, with exact bounds (Garwood 1936): each side has 2.5 %."""
+    if not weeks:
+        return Rate(count, 0.0, 0.0, 0.0, math.inf)
+    lower = _solve(lambda mean: 1.0 - _poisson_cdf(count - 1, mean), 0.025, count) if count else 0.0
+    upper = _solve(lambda mean: 1.0 - _poisson_cdf(count, mean), 0.975, count)
+    return Rate(count, weeks, count / weeks, lower / weeks, upper / weeks)
+
+
+def _poisson_cdf(count: int, mean: float) -> float:
+    return sum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count + 1))
+
+
+def _solve(rising: Callable[[float], float], wanted: float, count: int) -> float:
+    """Where a rising function of a Poisson mean near ``count`` has the wanted value, by bisection."""
+    low, high = 1e-9, 4.0 * count + 40.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < wanted else (low, middle)
+    return (low + high) / 2
+
+
+def _quantile(values: Sequence[float], q: float) -> float | None:
+    return float(np.quantile(values, q)) if values else None
+
+
+def _share(flags: Sequence[bool]) -> float:
+    return sum(flags) / len(flags)

@@ -1,0 +1,116 @@
+"""Many branches in a pool of processes; what is done is kept, so that an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from streams.backtest.branch import Result, run_branch
+from streams.backtest.jobs import Job
+from streams.backtest.warmup import WarmUp, code_key, warmed_up
+from streams.config import Config
+
+_DECODER: Final = msgspec.json.Decoder(Result)
+
+
+class Settings(NamedTuple):
+    """How a suite is run."""
+
+    warm_up: WarmUp
+    max_days: float
+    """The longest branch."""
+    processes: int
+    folder: Path
+    """Where snapshots and journals are kept."""
+    fresh: bool
+    """Do not use what an earlier run has left."""
+
+
+def run_suite(
+    config: Config,
+    jobs: Sequence[Job],
+    settings: Settings,
+    warming: Callable[[float], None],
+    done: Callable[[Result], None],
+) -> list[Result]:
+    """The results of all jobs, in their order. ``done`` hears of each as it comes, also of those of an earlier run.
+
+    Raises:
+        OSError: the folder cannot be used.
+    """
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    path = journal_path(config, settings)
+    if settings.fresh:
+        path.unlink(missing_ok=True)
+    found: dict[Job, Result] = {}
+    for result in read_journal(path):
+        if result.job in jobs and result.job not in found:
+            found[result.job] = result
+            done(result)
+    left = [job for job in jobs if job not in found]
+    if left:
+        snapshot = warmed_up(settings.folder, config, settings.warm_up, warming, fresh=settings.fresh)
+        with path.open("ab") as journal:
+            for result in _branches(config, settings, snapshot, left):
+                journal.write(msgspec.json.encode(result) + b"\n")
+                journal.flush()
+                found[result.job] = result
+                done(result)
+    return [found[job] for job in jobs]
+
+
+def journal_path(config: Config, settings: Settings) -> Path:
+    """Where the results of this program with these settings are kept."""
+    digest = hashlib.blake2b(code_key(config).encode(), digest_size=12)
+    digest.update(repr((settings.warm_up, settings.max_days)).encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return settings.folder / f"results-{digest.hexdigest()}.jsonl"
+
+
+def read_journal(path: Path) -> Iterator[Result]:
+    """What is there; a last line that was cut off by a kill is passed over."""
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            yield _DECODER.decode(line)
+        except msgspec.MsgspecError:
+            continue
+
+
+def _branches(config: Config, settings: Settings, snapshot: Path, jobs: Sequence[Job]) -> Iterator[Result]:
+    arguments = (config, settings.warm_up, snapshot, settings.max_days)
+    if settings.processes == 1 or len(jobs) == 1:
+        _begin(*arguments)
+        yield from map(_branch, jobs)
+        return
+    with ProcessPoolExecutor(
+        min(settings.processes, len(jobs)), multiprocessing.get_context("spawn"), _begin, arguments
+    ) as pool:
+        waiting: set[Future[Result]] = {pool.submit(_branch, job) for job in jobs}
+        try:
+            while waiting:
+                ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_begun: dict[str, Any] = {}
+"""What every branch of this process begins with."""
+
+
+def _begin(config: Config, warm_up: WarmUp, snapshot: Path, max_days: float) -> None:
+    _begun.update(config=config, warm_up=warm_up, snapshot=snapshot.read_bytes(), max_days=max_days)
+
+
+def _branch(job: Job) -> Result:
+    return run_branch(job=job, **_begun)

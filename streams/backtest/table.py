@@ -1,0 +1,84 @@
+"""The suite's figures for a person at a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from streams.backtest.figures import Figures, Rate, Row
+
+
+def show(figures: Figures) -> None:
+    """Print everything on standard output."""
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
+    for title, rows in (
+        ("Incidents", figures.rows),
+        ("Benign twins", figures.twins),
+        ("Traps", figures.traps),
+    ):
+        if rows:
+            console.print(_table(title, rows))
+    if figures.targets:
+        console.print(f"{figures.targets_met} of {figures.targets} targets met")
+    if figures.twins_quiet is not None:
+        console.print(f"{figures.twins_quiet:.0%} of the benign twins without a critical alert")
+    for where, rates in (("quiet weeks", figures.quiet), ("beside incidents", figures.beside)):
+        if rates["critical"].weeks:
+            console.print(f"false alarms in {where}: " + ", ".join(_rate(s, r) for s, r in rates.items()))
+    console.print(
+        f"{figures.fleet_days:.1f} fleet-days, {figures.secs_per_fleet_day:.1f} s each, "
+        f"{figures.events_per_sec:,.0f} records/s in one process"
+    )
+
+
+def _table(title: str, rows: list[Row]) -> Table:
+    table = Table(title=title, box=None, header_style="bold", title_justify="left")
+    table.add_column("name")
+    for heading in (
+        *("seeds", "found", "any type", "delay", "p90", "target", "+window", "time", "met"),
+        *("severity", "origin", "segment", "alerts", "cleared"),
+    ):
+        table.add_column(heading, justify="right")
+    table.add_column("said")
+    for row in rows:
+        table.add_row(
+            row.name,
+            str(row.seeds),
+            f"{row.detected:.0%}",
+            f"{row.noticed:.0%}",
+            _number(row.delay_events_median),
+            _number(row.delay_events_p90),
+            _number(row.target_events),
+            _number(row.allowance_events),
+            _time(row.delay_secs_median),
+            "yes" if row.met else "no",
+            f"{row.severity_right:.0%}",
+            f"{row.origin_right:.0%}",
+            f"{row.segment_right:.0%}",
+            f"{row.alerts:g}",
+            "" if row.cleared is None else f"{row.cleared:.0%}",
+            row.said,
+        )
+    return table
+
+
+def _rate(severity: str, found: Rate) -> str:
+    return (
+        f"{found.per_week:.2f} {severity} a week ({found.lower:.2f} to {found.upper:.2f}; "
+        f"{found.count} in {found.weeks:.1f} weeks)"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _time(secs: float | None) -> str:
+    if secs is None:
+        return ""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if secs >= 2 * size:
+            return f"{secs / size:.1f} {unit}"
+    return f"{secs:.0f} s"
