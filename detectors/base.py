@@ -29,12 +29,21 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Change(NamedTuple):
+    """The likeliest change of each series: how surely, since when, and the sums (as in ``Batch``) since then."""
+
+    nats: Floats
+    since_ms: Ints
+    n: Floats
+    deviation: Floats
+    expected: Floats
+
+
 class Hits(NamedTuple):
     """What a detector says about the series it was just given; arrays are aligned with its input.
 
     ``up`` and ``down`` are its statistic for a rise and for a fall; the series fires on the sides where
-    ``fired_up`` or ``fired_down`` is true. ``threshold`` is what the statistic had to exceed. A detector that
-    estimates the change itself gives ``since`` (how many values ago) and ``level`` (mean of ``white`` since then).
+    ``fired_up`` or ``fired_down`` is true. ``threshold`` is what the statistic had to exceed.
     """
 
     up: Floats
@@ -42,8 +51,38 @@ class Hits(NamedTuple):
     fired_up: Bools
     fired_down: Bools
     threshold: Floats
-    since: Ints | None = None
-    level: Floats | None = None
+
+
+class Batch(NamedTuple):
+    """One new pane of some series, as detectors see it; arrays aligned, no series twice.
+
+    For the likelihood of a stretch: ``n`` observations, ``deviation`` the sum of their differences from what was
+    expected, ``expected`` the sum of expectations (held answers of a ratio, events of a rate; unused for means).
+    """
+
+    series: Ints
+    family: Ints
+    """0 mean of x, 1 ratio, 2 rate."""
+    n: Floats
+    deviation: Floats
+    expected: Floats
+    variance: Floats
+    """Of one observation of x."""
+    weight: Floats
+    """Observations behind the reference."""
+    tolerance: Floats
+    """A difference of x that nobody would look at."""
+    start_ms: Ints
+    z: Floats
+    """The pane standardised: about N(0, 1) while nothing changes."""
+    white: Floats
+    """``z`` divided by the inflation that its serial correlation gives to sums."""
+    learn: Bools
+    """False where an incident is open or suspected: score, but do not take it for normal."""
+
+    def take(self, at: Ints) -> Batch:
+        """The same for some of the series."""
+        return Batch._make(column[at] for column in self)
 
 
 class Verdict(NamedTuple):
@@ -85,12 +124,8 @@ class Detector(Bank, Protocol):
     @property
     def params(self) -> Params: ...
 
-    def update(self, index: Ints, z: Floats, white: Floats, learn: Bools) -> Hits:
-        """Score one new value of each series in ``index`` (no repeats), then learn it where ``learn``.
-
-        ``z`` is the standardised value, ``white`` the same divided by the inflation that its serial
-        correlation gives to sums; sequential sums use ``white``.
-        """
+    def update(self, batch: Batch) -> Hits:
+        """Score one new pane of each series of the batch, then learn it where ``batch.learn``."""
 
 
 class Columns:
@@ -146,3 +181,37 @@ class Columns:
 def without_nan(values: Floats) -> Floats:
     """What is no number says nothing: 0, the middle of standardised values. One NaN would blind a sum for ever."""
     return np.where(np.isnan(values), 0.0, values)
+
+
+class Grid:
+    """A row of ``width`` numbers per series; grows, resets and serialises the rows that differ from new."""
+
+    def __init__(self, width: int, dtype: type[np.generic] = np.float64, fill: float = 0.0) -> None:
+        self._fill = fill
+        self._dtype = np.dtype(dtype)
+        self.rows: NDArray[Any] = np.empty((0, width), dtype)
+
+    def grow(self, size: int) -> None:
+        more = size - len(self.rows)
+        if more > 0:
+            tail = np.full((more, self.rows.shape[1]), self._fill, self._dtype)
+            self.rows = np.concatenate([self.rows, tail])
+
+    def reset(self, index: Ints) -> None:
+        self.rows[index] = self._fill
+
+    def to_state(self) -> State:
+        used = np.flatnonzero((self.rows != self._fill).any(axis=1))
+        return {
+            "size": len(self.rows),
+            "index": used.astype("<i8").tobytes(),
+            "rows": self.rows[used].astype(self._dtype.newbyteorder("<")).tobytes(),
+        }
+
+    def from_state(self, state: State) -> None:
+        """Raises ValueError when the state has another width."""
+        width = self.rows.shape[1]
+        used = np.frombuffer(state["index"], "<i8").astype(np.int64)
+        stored = np.frombuffer(state["rows"], self._dtype.newbyteorder("<")).astype(self._dtype)
+        self.rows = np.full((int(state["size"]), width), self._fill, self._dtype)
+        self.rows[used] = stored.reshape(len(used), width)

@@ -15,8 +15,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Bank, Bools, Columns, Detector, Floats, Hits, Ints, Params, State, Verdict
+from detectors.base import Bank, Batch, Bools, Columns, Detector, Floats, Ints, Params, State, Verdict
 from detectors.baseline import Baseline, BaselineParams, Reference
+from detectors.drift.glr import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL, Glr
+from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.severity import Effect, severity_of
 from detectors.panes import Completed, Panes, PanesParams
 from detectors.records import Evidence, Severity, Signal
@@ -24,18 +26,16 @@ from detectors.registry import DetectorsParams, make
 from detectors.rows import Rows
 from detectors.rules.absolute import Rule
 from detectors.rules.book import RuleBook
-from detectors.runs import Run, Runs, RunsParams
 from detectors.scales import Scales
 from detectors.sketches.window import WindowBlock
+from detectors.tails import Tails
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 LEVEL: Final = "level"
 """Name under which DETECT says that the level of a frozen series is back."""
-_LEVEL_GAIN: Final = 0.1
-_LEVEL_GAIN_LARGE: Final = 0.3
-_LARGE_SHIFT: Final = 3.0
-"""A shift of this many sigmas stands out of the noise, so its end may be read faster."""
 _BAND_SIGMAS: Final = 3.0
+_GROWN: Final = 1.1
+"""Evidence that grew by this factor is news."""
 
 
 class DetectParams(Params):
@@ -43,19 +43,12 @@ class DetectParams(Params):
 
     panes: PanesParams = PanesParams()
     baseline: BaselineParams = BaselineParams()
-    runs: RunsParams = RunsParams()
+    frozen: FrozenParams = FrozenParams()
     detectors: DetectorsParams = DetectorsParams()
     repeat_secs: int = Field(
         default=300, ge=0, le=86_400,
         description="A detector repeats its evidence for one series at most this often, unless it got worse.",
     )  # fmt: skip
-    back_sigmas: float = Field(
-        default=1.5,
-        gt=0,
-        le=10,
-        description="The level of a series is back when it is this near to its baseline, or halfway.",
-    )
-    back_panes: int = Field(default=6, ge=1, le=10_000, description="Panes in a row that it must be back.")
 
 
 class Judged(NamedTuple):
@@ -78,13 +71,12 @@ class _Scored(NamedTuple):
     white: Floats
 
 
-class Look(NamedTuple):
+class _Fired(NamedTuple):
     """One series on which one detector fired."""
 
     detector: Detector
-    hits: Hits
-    hit: int
-    """Position in the detector's input."""
+    statistic: float
+    threshold: float
     at: int
     """Position among the scored panes."""
     up: bool
@@ -113,17 +105,19 @@ class Detect:
         self._rows = Rows(max_segments, retire_after_days)
         self._panes = Panes(params.panes, self._scales, base_window_ms)
         self._baseline = Baseline(params.baseline, self._scales, count)
-        self._runs = Runs(params.runs)
+        self._tails = Tails(count)
         self._detectors = make(params.detectors)
-        self._status = Columns(
-            frozen=(np.int8, 0),
-            side=(np.int8, 0),
-            severity=(np.int8, 0),
-            level=(np.float64, 0.0),
-            shift=(np.float64, 0.0),
-            back=(np.int64, 0),
+        (self._glr,) = (detector for detector in self._detectors if isinstance(detector, Glr))
+        self._family = np.where(
+            self._scales.is_rate, NEGATIVE_BINOMIAL, np.where(self._scales.is_ratio, BERNOULLI, GAUSSIAN)
         )
-        self._said = [Columns(at_ms=(np.int64, -1), severity=(np.int8, -1)) for _ in self._detectors]
+        self._bad_up: Bools = np.array([signal.worse in ("up", "both") for signal in self._signals], bool)
+        self._bad_down: Bools = np.array([signal.worse in ("down", "both") for signal in self._signals], bool)
+        self._frozen = Frozen(params.frozen)
+        self._said = [
+            Columns(at_ms=(np.int64, -1), severity=(np.int8, -1), statistic=(np.float64, 0.0))
+            for _ in self._detectors
+        ]
         self._book = RuleBook(rules, {s.name: s for s in self._signals}, params.repeat_secs)
 
     @property
@@ -142,14 +136,13 @@ class Detect:
             raise ValueError(f"window has signals {block.signals}, expected {tuple(self._column)}")
         rows = self._place(block)
         done = self._panes.add(block, rows)
-        scored, suspected = self._score(done, block.window_end_ms)
-        evidence = self._detect(scored, block) + self._levels(scored, block)
-        keep = ~suspected & (self._status["frozen"][done.series] == 0)
+        scored = self._score(done, block.window_end_ms)
+        evidence = self._detect(scored, block) + self._back(scored, block)
+        frozen = self._frozen.holds(done.series)
+        keep = ~self._glr.suspected(done.series) & ~frozen
         self._learn(scored, keep, block.window_end_ms)
         # What only informs is often an hour not seen before: the week learns it, or it would come back every week.
-        trifle = (self._status["frozen"][done.series] > 0) & (
-            self._status["severity"][done.series] == Severity.INFO
-        )
+        trifle = frozen & (self._frozen.severity(done.series) == Severity.INFO)
         at = np.flatnonzero(trifle)
         self._baseline.learn_season(done.series[at], scored.x[at], done.n[at], block.window_end_ms)
         order = {name: at for at, name in enumerate((*(d.name for d in self._detectors), LEVEL))}
@@ -164,15 +157,15 @@ class Detect:
             if row is None or column is None:
                 continue
             index = np.array([row * len(self._signals) + column], np.int64)
+            self._glr.restart(index)
             for detector in self._detectors:
-                if action != "freeze" or detector.family == "drift":
+                if detector is not self._glr and (action != "freeze" or detector.family == "drift"):
                     detector.reset(index)
-            self._status["back"][index] = 0
-            self._status["frozen"][index] = action == "freeze"
+            self._tails.reset(index)
             if action == "freeze":
+                self._frozen.freeze(index)
                 continue
-            self._status["severity"][index] = 0
-            self._runs.reset(index)
+            self._frozen.thaw(index)
             for said in self._said:
                 said.reset(index)
             if action == "relearn":
@@ -181,7 +174,7 @@ class Detect:
     def _place(self, block: WindowBlock) -> Ints:
         rows, freed = self._rows.place(block.segments, block.window_end_ms)
         size = self._rows.size * len(self._signals)
-        parts: list[Bank] = [self._panes, self._runs, self._status, *self._detectors, *self._said]
+        parts: list[Bank] = [self._panes, self._frozen, self._tails, *self._detectors, *self._said]
         self._baseline.grow(size)
         for part in parts:
             part.grow(size)
@@ -192,105 +185,119 @@ class Detect:
                 part.reset(index)
         return rows
 
-    def _score(self, done: Completed, now_ms: int) -> tuple[_Scored, Bools]:
+    def _score(self, done: Completed, now_ms: int) -> _Scored:
         index = done.series
         x = self._scales.forward(index % len(self._signals), done.value)
         ref = self._baseline.reference(index, now_ms)
         z, white = self._baseline.standardise(index, ref, x, done.n)
-        suspected = np.zeros(len(index), bool)
-        ready = ref.ready
-        if ready.any():
-            suspected[ready] = self._runs.update(
-                index[ready], z[ready], white[ready], done.value[ready], done.n[ready],
-                done.events[ready], done.start_ms[ready],
-            )  # fmt: skip
-        return _Scored(done, ref, x, z, white), suspected
+        return _Scored(done, ref, x, z, white)
+
+    def _batch(self, scored: _Scored, at: Ints) -> Batch:
+        """The panes at ``at`` as detectors see them."""
+        panes, ref = scored.panes, scored.ref.take(at)
+        index = panes.series[at]
+        column = index % len(self._signals)
+        family, n = self._family[column], panes.n[at]
+        rate = family == NEGATIVE_BINOMIAL
+        # Of a rate, x = log(1 + amount): compare amounts; the mean of a logarithm is not the logarithm of the mean.
+        hoped = np.exp(np.minimum(ref.expected + 0.5 * np.where(rate, ref.event_variance, 0.0), 60.0)) - 1.0
+        amount = np.exp(np.minimum(scored.x[at], 60.0)) - 1.0
+        p = np.clip(ref.expected, 0.5 / (ref.weight + 1.0), 1.0 - 0.5 / (ref.weight + 1.0))
+        expected = np.where(rate, np.maximum(hoped, 0.0), np.where(family == BERNOULLI, n * p, 0.0))
+        deviation = np.where(
+            rate, amount - expected, n * (scored.x[at] - np.where(family == BERNOULLI, p, ref.expected))
+        )
+        variance = np.where(family == BERNOULLI, p * (1.0 - p), np.maximum(ref.event_variance, 1e-12))
+        learn = ~self._frozen.holds(index)
+        return Batch(
+            index, family, n, deviation, expected, variance, np.maximum(ref.weight, 1.0),
+            self._scales.tolerance[column], panes.start_ms[at], scored.z[at], scored.white[at], learn,
+        )  # fmt: skip
 
     def _detect(self, scored: _Scored, block: WindowBlock) -> list[Evidence]:
         evidence: list[Evidence] = []
-        index, frozen = scored.panes.series, self._status["frozen"][scored.panes.series] > 0
+        index, frozen = scored.panes.series, self._frozen.holds(scored.panes.series)
         for detector, said in zip(self._detectors, self._said, strict=True):
-            given = scored.ref.ready & ~frozen if detector.family == "drift" else scored.ref.ready
-            at = np.flatnonzero(given)
+            at = np.flatnonzero(
+                scored.ref.ready & ~frozen if detector.family == "drift" else scored.ref.ready
+            )
             if not len(at):
                 continue
-            hits = detector.update(index[at], scored.z[at], scored.white[at], ~frozen[at])
+            hits = detector.update(self._batch(scored, at))
+            if detector is self._glr:
+                rises = np.where(self._worse(index[at], up=True), hits.up, 0.0)
+                worse = np.maximum(rises, np.where(self._worse(index[at], up=False), hits.down, 0.0))
+                self._tails.observe(index[at], worse, block.window_end_ms)
             for hit in np.flatnonzero(hits.fired_up | hits.fired_down).tolist():
                 up = bool(hits.fired_up[hit])
-                look = Look(detector, hits, hit, int(at[hit]), up)
-                found = self._evidence(look, scored, block)
+                statistic = float((hits.up if up else hits.down)[hit])
+                fired = _Fired(detector, statistic, float(hits.threshold[hit]), int(at[hit]), up)
+                found = self._evidence(fired, scored, block)
                 if found is not None and self._is_news(said, int(index[at[hit]]), found):
                     evidence.append(found)
         return evidence
 
-    def _evidence(self, look: Look, scored: _Scored, block: WindowBlock) -> Evidence | None:
-        at, up = look.at, look.up
+    def _evidence(self, fired: _Fired, scored: _Scored, block: WindowBlock) -> Evidence | None:
+        at, up = fired.at, fired.up
         series = int(scored.panes.series[at])
         row, column = divmod(series, len(self._signals))
         signal, segment = self._signals[column], self._rows.segment(row)
         if signal.worse not in ("both", "up" if up else "down"):
             return None
-        run = self._run(look, scored, block.window_end_ms)
-        if look.detector.family == "drift" and run.strength < self.params.runs.suspect:
+        since_ms, n, shift, observed = self._since(scored, at)
+        if fired.detector.family == "drift" and (shift > 0) != up:
             return None  # it moved, but back towards what the baseline expects
-        expected, lower, upper = self._band(scored, at, run.n)
-        observed = self._scales.forward(np.array([column]), np.array([run.mean_value]))
+        expected, lower, upper = self._band(scored, at, n)
         effect = Effect(
-            observed=run.mean_value,
+            observed=observed,
             expected=expected,
-            distance=abs(float(observed[0] - scored.ref.expected[at])),
-            events=run.events,
-            span_ms=block.window_end_ms - run.start_ms,
+            distance=abs(shift),
+            events=round(n) if not self._scales.is_rate[column] else int(scored.panes.events[at]),
+            span_ms=block.window_end_ms - since_ms,
             segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
         )
         severity = severity_of(signal, self._scales.rows[column], segment, effect)
-        self._status["side"][series] = 1 if up else -1
-        self._status["severity"][series] = max(int(severity), int(self._status["severity"][series]))
-        if not self._status["frozen"][series]:
-            self._status["shift"][series] = min(abs(run.mean_z), 8.0)
-            self._status["level"][series] = min(abs(run.mean_z), 8.0)
-        statistic = look.hits.up if up else look.hits.down
+        self._frozen.noticed(series, up=up, severity=int(severity), sigmas=abs(float(scored.z[at])))
         return Evidence(
-            detector=look.detector.name,
-            family=look.detector.family,
+            detector=fired.detector.name,
+            family=fired.detector.family,
             segment=segment,
             signal=signal.name,
             window_start_ms=block.window_start_ms,
             window_end_ms=block.window_end_ms,
             severity=severity,
-            statistic=float(statistic[look.hit]),
-            threshold=float(look.hits.threshold[look.hit]),
-            observed=run.mean_value,
+            statistic=fired.statistic,
+            threshold=fired.threshold,
+            observed=observed,
             expected=expected,
             lower=lower,
             upper=upper,
-            n=run.events,
-            started_at_ms=run.start_ms,
+            n=effect.events,
+            started_at_ms=since_ms,
+            false_per_week=self._tails.false_per_week(column, fired.statistic)
+            if fired.detector is self._glr
+            else None,
         )
 
-    def _run(self, look: Look, scored: _Scored, end_ms: int) -> Run:
-        """Since when and how far: the CUSUM's run, or the detector's own estimate where that reaches much farther.
-
-        Small long shifts often return the CUSUM to 0, so that its run is only the last moment of them.
-        """
-        at = look.at
-        series = int(scored.panes.series[at])
-        run = self._runs.of(series, up=look.up)
-        if self._scales.is_rate[series % len(self._signals)]:
+    def _since(self, scored: _Scored, at: int) -> tuple[int, float, float, float]:
+        """(onset, observations since, shift of x, observed value) of the likeliest change of a series."""
+        series = scored.panes.series[at : at + 1]
+        column = series % len(self._signals)
+        nats, since_ms, n, deviation, hoped = (float(c[0]) for c in self._glr.change(series))
+        reference = float(scored.ref.expected[at])
+        if nats <= 0.0:
+            since_ms, n = float(scored.panes.start_ms[at]), float(scored.panes.n[at])
+            return int(since_ms), n, float(scored.x[at]) - reference, float(scored.panes.value[at])
+        if self._scales.is_rate[column[0]]:
             # A stop should read as 0, not as the mean since a little before it.
-            return run._replace(mean_value=float(scored.panes.value[at]), events=int(scored.panes.events[at]))
-        since = 0 if look.hits.since is None else int(look.hits.since[look.hit])
-        if look.hits.level is None or since <= 2 * run.panes:
-            return run
-        n = float(scored.panes.n[at])
-        ref, index = scored.ref.take(np.array([at])), scored.panes.series[at : at + 1]
-        inflation = float(scored.z[at] / scored.white[at]) if scored.white[at] else 1.0
-        z = float(look.hits.level[look.hit]) * inflation
-        x = ref.expected + z * np.sqrt(self._baseline.variance(index, ref, np.array([n])))
-        value = float(self._scales.inverse(index % len(self._signals), x)[0])
-        events = int(scored.panes.events[at]) * since
-        start_ms = end_ms - since * (end_ms - int(scored.panes.start_ms[at]))
-        return Run(start_ms, since, n * since, events, value, z, math.inf)
+            return int(since_ms), n, float(scored.x[at]) - reference, float(scored.panes.value[at])
+        x = (deviation + hoped) / n if self._scales.is_ratio[column[0]] else reference + deviation / n
+        return int(since_ms), n, deviation / n, float(self._scales.inverse(column, np.array([x]))[0])
+
+    def _worse(self, index: Ints, *, up: bool) -> Bools:
+        """Whether a rise (or a fall) of each series is bad."""
+        result: Bools = (self._bad_up if up else self._bad_down)[index % len(self._signals)]
+        return result
 
     def _band(self, scored: _Scored, at: int, n: float) -> tuple[float, float, float]:
         """Expected value of ``n`` observations and where it normally stays, in the signal's unit."""
@@ -305,34 +312,29 @@ class Detect:
     def _is_news(self, said: Columns, series: int, found: Evidence) -> bool:
         last_ms, worst = int(said["at_ms"][series]), int(said["severity"][series])
         recent = last_ms >= 0 and found.window_end_ms - last_ms < self.params.repeat_secs * 1000
-        if recent and found.severity <= worst:
+        grown = found.statistic > _GROWN * float(said["statistic"][series])
+        if recent and found.severity <= worst and not grown:
             return False
         said["at_ms"][series] = found.window_end_ms
+        said["statistic"][series] = found.statistic
         said["severity"][series] = max(worst, found.severity) if recent else found.severity
         return True
 
-    def _levels(self, scored: _Scored, block: WindowBlock) -> list[Evidence]:
+    def _back(self, scored: _Scored, block: WindowBlock) -> list[Evidence]:
         """Evidence that a frozen series is back where its baseline expects it."""
-        index, status = scored.panes.series, self._status
-        at = np.flatnonzero(scored.ref.ready & (status["frozen"][index] > 0))
-        if not len(at):
-            return []
-        series = index[at]
-        towards = np.clip(scored.z[at] * status["side"][series], -8.0, 8.0)
-        gain = np.where(status["shift"][series] >= _LARGE_SHIFT, _LEVEL_GAIN_LARGE, _LEVEL_GAIN)
-        level = status["level"][series] + gain * (towards - status["level"][series])
-        status["level"][series] = level
-        limit = np.minimum(self.params.back_sigmas, 0.5 * status["shift"][series])
-        status["back"][series] = np.where(level < limit, status["back"][series] + 1, 0)
+        ready = np.flatnonzero(scored.ref.ready)
+        index = scored.panes.series
+        back = self._frozen.step(index[ready], scored.z[ready])
         evidence = []
-        for which in np.flatnonzero(status["back"][series] >= self.params.back_panes).tolist():
-            here = int(at[which])
-            row, column = divmod(int(series[which]), len(self._signals))
+        for here, level, limit in zip(
+            ready[back.at].tolist(), back.level.tolist(), back.limit.tolist(), strict=True
+        ):
+            row, column = divmod(int(index[here]), len(self._signals))
             expected, lower, upper = self._band(scored, here, float(scored.panes.n[here]))
             found = Evidence(
                 detector=LEVEL, family="drift", segment=self._rows.segment(row), signal=self._signals[column].name,
                 window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms,
-                severity=Severity.INFO, statistic=float(level[which]), threshold=float(limit[which]),
+                severity=Severity.INFO, statistic=level, threshold=limit,
                 observed=float(scored.panes.value[here]), expected=expected, lower=lower, upper=upper,
                 n=int(scored.panes.events[here]), started_at_ms=int(scored.panes.start_ms[here]), firing=False,
             )  # fmt: skip
@@ -361,8 +363,8 @@ class Detect:
             "rows": self._rows.to_state(),
             "panes": self._panes.to_state(),
             "baseline": self._baseline.to_state(),
-            "runs": self._runs.to_state(),
-            "status": self._status.to_state(),
+            "tails": self._tails.to_state(),
+            "frozen": self._frozen.to_state(),
             "detectors": {
                 d.name: {"params": repr(d.params), "state": d.to_state(), "said": said.to_state()}
                 for d, said in zip(self._detectors, self._said, strict=True)
@@ -381,8 +383,8 @@ class Detect:
         self._rows.from_state(state["rows"])
         self._panes.from_state(state["panes"])
         self._baseline.from_state(state["baseline"])
-        self._runs.from_state(state["runs"])
-        self._status.from_state(state["status"])
+        self._tails.from_state(state["tails"])
+        self._frozen.from_state(state["frozen"])
         anew = []
         for detector, said in zip(self._detectors, self._said, strict=True):
             stored = state["detectors"].get(detector.name)

@@ -111,6 +111,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """Estimated onset."""
     firing: bool = True
     """False when the evidence says that the condition has ended."""
+    false_per_week: float | None = None
+    """How often a week this signal shows as much over all segments by chance; None where that is not calibrated."""
 
 
 class Anomaly(msgspec.Struct, frozen=True):

@@ -9,10 +9,12 @@ from pydantic import Field
 
 from detectors.base import Detector, Params
 from detectors.drift.adwin import Adwin, AdwinParams
+from detectors.drift.glr import Glr, GlrParams
 from detectors.drift.page_hinkley import PageHinkley, PageHinkleyParams
 from detectors.outlier.robust_z import RobustZ, RobustZParams
 
 DETECTORS: Final[dict[str, Callable[[Any], Detector]]] = {
+    "glr": Glr,
     "adwin": Adwin,
     "page_hinkley": PageHinkley,
     "robust_z": RobustZ,
@@ -22,12 +24,19 @@ DETECTORS: Final[dict[str, Callable[[Any], Detector]]] = {
 class DetectorsParams(Params):
     """Parameters of every registered detector; the field names are those of the registry."""
 
+    glr: GlrParams = GlrParams()
     adwin: AdwinParams = AdwinParams()
     page_hinkley: PageHinkleyParams = PageHinkleyParams()
     robust_z: RobustZParams = RobustZParams()
-    enabled: tuple[str, ...] = Field(default=tuple(DETECTORS), description="Which detectors run.")
+    beside: tuple[str, ...] = Field(
+        default=(), description="Detectors that run beside the GLR, by name; it always runs."
+    )
 
 
 def make(params: DetectorsParams) -> Sequence[Detector]:
-    """The enabled detectors in registry order."""
-    return [new(getattr(params, name)) for name, new in DETECTORS.items() if name in params.enabled]
+    """The GLR, and the detectors that run beside it in registry order."""
+    return [
+        new(getattr(params, name))
+        for name, new in DETECTORS.items()
+        if name == Glr.name or name in params.beside
+    ]

@@ -27,7 +27,7 @@ import river
 from pydantic import Field
 from river.drift import ADWIN
 
-from detectors.base import Bools, Floats, Hits, Ints, Params, State, without_nan
+from detectors.base import Batch, Hits, Ints, Params, State, without_nan
 
 
 class AdwinParams(Params):
@@ -62,9 +62,9 @@ class Adwin:
     def grow(self, size: int) -> None:
         """Objects are made when their series is first given."""
 
-    def update(self, index: Ints, z: Floats, white: Floats, learn: Bools) -> Hits:
-        clip = self.params.clip_sigmas
-        unit = np.clip(without_nan(white), -clip, clip) / (2.0 * clip) + 0.5
+    def update(self, batch: Batch) -> Hits:
+        index, clip = batch.series, self.params.clip_sigmas
+        unit = np.clip(without_nan(batch.white), -clip, clip) / (2.0 * clip) + 0.5
         level, bound = np.zeros(len(index)), np.full(len(index), np.inf)
         since = np.zeros(len(index), np.int64)
         for at, (series, x) in enumerate(zip(index.tolist(), unit.tolist(), strict=True)):
@@ -74,7 +74,7 @@ class Adwin:
                 bound[at] = self._bound(found[0])
         level = np.where(since > 0, (level - 0.5) * 2.0 * clip, 0.0)
         fired = since > 0
-        return Hits(level, -level, fired & (level > 0), fired & (level < 0), bound, since, level)
+        return Hits(level, -level, fired & (level > 0), fired & (level < 0), bound)
 
     def _one(self, series: int, x: float) -> tuple[int, float] | None:
         """(width, mean in [0, 1]) of the window that is left, when a cut is found and leads away from normal."""

@@ -25,7 +25,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Bools, Columns, Floats, Hits, Ints, Params, State, without_nan
+from detectors.base import Batch, Columns, Floats, Hits, Ints, Params, State, without_nan
 
 
 class PageHinkleyParams(Params):
@@ -71,9 +71,9 @@ class PageHinkley:
     def grow(self, size: int) -> None:
         self._state.grow(size)
 
-    def update(self, index: Ints, z: Floats, white: Floats, learn: Bools) -> Hits:
+    def update(self, batch: Batch) -> Hits:
         clip = self.params.clip_sigmas
-        return self.step(index, np.clip(without_nan(white), -clip, clip))
+        return self.step(batch.series, np.clip(without_nan(batch.white), -clip, clip))
 
     def step(self, index: Ints, x: Floats) -> Hits:
         """River's update for the series in ``index``; series that fire start anew."""

@@ -50,6 +50,13 @@ class TriageParams(Params):
     min_alert_severity: Literal["info", "warning", "critical"] = Field(
         default="warning", description="Incidents below it are recorded without an alert."
     )
+    warnings_per_week: float = Field(
+        default=5.0,
+        gt=0,
+        le=1e6,
+        description="False warnings a week that the whole fleet may raise by chance.",
+    )
+    criticals_per_week: float = Field(default=1.0, gt=0, le=1e6, description="The same for critical alerts.")
     max_open: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Incidents firing at once; more are only anomalies."
     )
@@ -108,6 +115,8 @@ class Triage:
                 if entry is not None:
                     self._resolve(entry, found.window_end_ms, step, signals, "thaw")
                 continue
+            if not self._affordable(found, len(signals)):
+                continue
             anomaly = _anomaly(fingerprint, found, block, rows.get(found.segment))
             step.anomalies.append(anomaly)
             if entry is not None:
@@ -118,6 +127,14 @@ class Triage:
                 self.not_raised += 1
         self._expire(block.window_end_ms, step, signals)
         return step
+
+    def _affordable(self, found: Evidence, signals: int) -> bool:
+        """Whether the budget has room: every signal may spend an equal part of it on its own chance findings."""
+        if found.false_per_week is None:
+            return True
+        critical = found.severity == Severity.CRITICAL
+        budget = self.params.criticals_per_week if critical else self.params.warnings_per_week
+        return found.false_per_week <= budget / signals
 
     def _raise(self, anomaly: Anomaly, step: TriageStep, signals: Mapping[str, Signal]) -> None:
         evidence = anomaly.evidence

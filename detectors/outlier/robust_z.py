@@ -24,7 +24,7 @@ from typing import ClassVar, Final, Literal
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Bools, Columns, Floats, Hits, Ints, Params, State, without_nan
+from detectors.base import Batch, Columns, Floats, Hits, Ints, Params, State, without_nan
 
 _MAD_OF_NORMAL: Final = 0.6745
 _MAX_SCALE: Final = 100.0
@@ -56,8 +56,8 @@ class RobustZ:
     def grow(self, size: int) -> None:
         self._state.grow(size)
 
-    def update(self, index: Ints, z: Floats, white: Floats, learn: Bools) -> Hits:
-        p, s, z = self.params, self._state, without_nan(z)
+    def update(self, batch: Batch) -> Hits:
+        p, s, index, z, learn = self.params, self._state, batch.series, without_nan(batch.z), batch.learn
         median, scale = s["median"][index], s["scale"][index]
         score = np.clip((z - median) / scale, -1e6, 1e6)
         run = [score, *(s[f"last{k}"][index] for k in range(1, p.run))]

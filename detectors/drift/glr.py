@@ -1,0 +1,217 @@
+"""Dyadic GLR: since some time ago this series has not been what it was; since when, how far, and how surely.
+
+For every series the sums since each of about 2 log2(n) candidate change points are kept (``dyadic``). The statistic
+is the largest generalised likelihood ratio over the candidates, in nats:
+
+    G = max over s of  n_s D(mean since s, reference)      D the divergence of the family (``families``)
+
+so no size of change has to be guessed: large ones show in the short stretches, small ones in the long. The
+candidate that attains it is the estimated change point, the mean since then the new level.
+
+Real series wander more than independent values do, and at each time scale differently (bursts, cycles, drift).
+Each series learns that: whenever a block of 2^l values is complete and nothing is wrong, its squared standardised
+deviation updates phi_l, the variance inflation at that scale; the ratio of a stretch is divided by the phi of its
+scale. A scale with little history borrows from the next smaller one.
+
+Chernoff bounds the chance of G > h at one moment by 2 x candidates x e^-h for the stated families. What real
+traffic adds is measured afterwards (``detectors.tails``), which turns nats into false alarms a week.
+
+Sources: Willsky and Jones, A generalized likelihood ratio approach, IEEE TAC 21, 1976; Lorden, Procedures for
+reacting to a change in distribution, Ann. Math. Stat. 42, 1971.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from detectors.base import Batch, Bools, Change, Columns, Floats, Grid, Hits, Ints, Params, State, without_nan
+from detectors.drift.dyadic import LEVELS, Dyadic, Formed
+from detectors.drift.families import bernoulli, gaussian, negative_binomial
+
+GAUSSIAN: Final = 0
+BERNOULLI: Final = 1
+NEGATIVE_BINOMIAL: Final = 2
+_SCALE_OF_BLOCK: Final = np.minimum(np.r_[0, 1, np.repeat(np.arange(1, LEVELS), 2) + 1], LEVELS - 1)
+"""A stretch that begins with a block of level l is 2^(l+1) values or a little more long."""
+
+
+class GlrParams(Params):
+    """Parameters of the dyadic GLR."""
+
+    report_nats: float = Field(
+        default=8.0,
+        gt=1,
+        le=100,
+        description="Evidence is reported from this many nats; TRIAGE decides on it.",
+    )
+    clip_sigmas: float = Field(
+        default=4.0, gt=1, le=100, description="One pane of a mean counts for no more than this deviation."
+    )
+    suspect_nats: float = Field(
+        default=6.0, gt=1, le=100, description="From this many nats neither baseline nor inflation learn."
+    )
+    max_suspect_panes: int = Field(
+        default=720, ge=1, le=1_000_000,
+        description="Panes in a row that suspicion may keep from the baseline: nothing blinds a series for ever.",
+    )  # fmt: skip
+    phi_prior: float = Field(
+        default=4.0, gt=0, le=1000,
+        description="The inflation of the next smaller scale counts for this many blocks.",
+    )  # fmt: skip
+    phi_gain: float = Field(
+        default=0.02, gt=0, le=1, description="Least weight of a new block in the inflation of its scale."
+    )
+    phi_clip: float = Field(
+        default=25.0, gt=1, le=1000, description="A block's squared deviation counts for no more than this."
+    )
+
+
+class Glr:
+    """The dyadic GLR of every series."""
+
+    name: ClassVar[str] = "glr"
+    family: ClassVar[Literal["drift", "outlier"]] = "drift"
+
+    def __init__(self, params: GlrParams) -> None:
+        self.params = params
+        self._blocks = Dyadic()
+        self._phi = Grid(LEVELS, fill=1.0)
+        self._seen = Grid(LEVELS)
+        """Blocks that phi was learned from."""
+        self._change = Columns(
+            nats=(np.float64, 0.0), since_ms=(np.int64, 0), n=(np.float64, 0.0), deviation=(np.float64, 0.0),
+            expected=(np.float64, 0.0), suspected=(np.int64, 0),
+        )  # fmt: skip
+
+    def grow(self, size: int) -> None:
+        for part in (self._blocks, self._phi, self._seen, self._change):
+            part.grow(size)
+
+    def update(self, batch: Batch) -> Hits:
+        index = batch.series
+        sums = (batch.n, self._clipped(batch), batch.expected)
+        formed = self._blocks.push(index, sums, batch.start_ms)
+        since, starts = self._blocks.suffixes(index)
+        nats = np.where(starts > 0, self._ratios(batch, *since), 0.0)
+        rows, best = np.arange(len(index)), nats.argmax(axis=1)
+        statistic = nats[rows, best]
+        n, deviation, expected = (column[rows, best] for column in since)
+        self._remember(index, Change(statistic, starts[rows, best], n, deviation, expected))
+        calm = batch.learn & ~self.suspected(index)
+        self._learn(batch, calm, [Formed(rows, 0, np.stack(sums, axis=1)), *formed])
+        above = deviation > 0
+        fired = statistic >= self.params.report_nats
+        return Hits(
+            np.where(above, statistic, 0.0),
+            np.where(above, 0.0, statistic),
+            fired & above,
+            fired & ~above,
+            np.full(len(index), self.params.report_nats),
+        )
+
+    def _remember(self, index: Ints, change: Change) -> None:
+        for name, column in change._asdict().items():
+            self._change[name][index] = column
+        suspect = change.nats >= self.params.suspect_nats
+        self._change["suspected"][index] = np.where(suspect, self._change["suspected"][index] + 1, 0)
+
+    def suspected(self, index: Ints) -> Bools:
+        """Which series may have changed, so that what they show now must not be taken for normal."""
+        panes = self._change["suspected"][index]
+        result: Bools = (panes > 0) & (panes <= self.params.max_suspect_panes)
+        return result
+
+    def change(self, index: Ints) -> Change:
+        """The likeliest change of each series, as of its last pane."""
+        return Change(*(self._change[name][index] for name in Change._fields))
+
+    def _clipped(self, batch: Batch) -> Floats:
+        """Ratios and rates are bounded by what they are; one wild mean must not speak for a stretch."""
+        phi = np.maximum(1.0, self._phi.rows[batch.series, 0])
+        sigma = np.sqrt(batch.variance * batch.n * (1.0 + batch.n / batch.weight) * phi)
+        limit = np.where(
+            batch.family == GAUSSIAN, self.params.clip_sigmas * sigma + batch.n * batch.tolerance, np.inf
+        )
+        return np.clip(without_nan(batch.deviation), -limit, limit)
+
+    def _ratios(self, batch: Batch, n: Floats, deviation: Floats, expected: Floats) -> Floats:
+        """Nats of every candidate, [series, block], from the sums since each."""
+        phi = self._inflation(batch.series)[:, _SCALE_OF_BLOCK]
+        nats = np.zeros_like(n)
+        for family in np.unique(batch.family).tolist():
+            at = np.flatnonzero(batch.family == family)
+            some, off, hoped, inflation = n[at], deviation[at], expected[at], phi[at]
+            weight, tolerance = batch.weight[at, None], batch.tolerance[at, None]
+            if family == GAUSSIAN:
+                mean = off / np.maximum(some, 1e-12)
+                nats[at] = gaussian(mean, some, weight, batch.variance[at, None], inflation, tolerance)
+            elif family == BERNOULLI:
+                share = hoped / np.maximum(some, 1e-12)
+                nats[at] = bernoulli(off + hoped, some, share, weight, inflation, tolerance)
+            else:
+                nats[at] = negative_binomial(off + hoped, hoped, inflation, tolerance)
+        return nats
+
+    def _inflation(self, index: Ints) -> Floats:
+        """phi of every scale, [series, level]: its own as far as it is known, else the next smaller one's."""
+        own, seen = self._phi.rows[index], self._seen.rows[index]
+        prior = self.params.phi_prior
+        known = np.empty_like(own)
+        smaller = np.ones(len(index))
+        for level in range(LEVELS):
+            smaller = np.maximum(
+                1.0, (seen[:, level] * own[:, level] + prior * smaller) / (seen[:, level] + prior)
+            )
+            known[:, level] = smaller
+        return known
+
+    def _learn(self, batch: Batch, calm: Bools, formed: list[Formed]) -> None:
+        for at, level, sums in formed:
+            keep = calm[at]
+            where, (n, deviation, expected) = at[keep], sums[keep].T
+            if not len(where):
+                continue
+            series = batch.series[where]
+            variance = np.where(
+                batch.family[where] == NEGATIVE_BINOMIAL,
+                np.maximum(expected, 0.25),
+                n * batch.variance[where],
+            )
+            variance = variance * np.where(
+                batch.family[where] == NEGATIVE_BINOMIAL, 1.0, 1.0 + n / batch.weight[where]
+            )
+            beyond = np.maximum(
+                np.abs(deviation)
+                - n * np.where(batch.family[where] == NEGATIVE_BINOMIAL, 0.0, batch.tolerance[where]),
+                0.0,
+            )
+            smaller = np.maximum(1.0, self._phi.rows[series, max(level - 1, 0)])
+            z2 = np.minimum(beyond**2 / variance, self.params.phi_clip * smaller)
+            seen = self._seen.rows[series, level]
+            gain = np.maximum(1.0 / (seen + 1.0), self.params.phi_gain)
+            self._phi.rows[series, level] += gain * (z2 - self._phi.rows[series, level])
+            self._seen.rows[series, level] = np.minimum(seen + 1.0, 1.0 / self.params.phi_gain)
+
+    def restart(self, index: Ints) -> None:
+        """Forget the recent past; how much a series wanders is still known."""
+        self._blocks.reset(index)
+        self._change.reset(index)
+
+    def reset(self, index: Ints) -> None:
+        for part in (self._blocks, self._phi, self._seen, self._change):
+            part.reset(index)
+
+    def to_state(self) -> State:
+        return {
+            "blocks": self._blocks.to_state(), "phi": self._phi.to_state(), "seen": self._seen.to_state(),
+            "change": self._change.to_state(),
+        }  # fmt: skip
+
+    def from_state(self, state: State) -> None:
+        self._blocks.from_state(state["blocks"])
+        self._phi.from_state(state["phi"])
+        self._seen.from_state(state["seen"])
+        self._change.from_state(state["change"])

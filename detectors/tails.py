@@ -1,0 +1,115 @@
+"""How often chance alone shows as much evidence: from nats to false alarms a week, learned from the fleet.
+
+For each signal the excursions of the statistic above ``FLOOR`` nats are counted over all segments, by their peak.
+An excursion is one story, however long it lasts and however many windows report it. The number of peaks beyond u
+falls about exponentially with u, so the rate of peaks beyond s is
+
+    rate(s) = rate(u) exp(-(s - u) / m)        m the mean excess of the peaks over u
+
+with u the highest level that was passed often enough. Bursts, heavy tails, cycles that no baseline knows and
+estimated references all show up in rate(u) and m; theory gives the prior (about 0.6 e^-u an update, m = 1).
+
+Source: Pickands, Statistical inference using extreme order statistics, Ann. Stat. 3, 1975 (peaks over threshold).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.base import Columns, Floats, Grid, Ints, State
+
+FLOOR: Final = 6
+"""Nats from which an excursion counts."""
+_OVER: Final = 3.0
+"""An excursion is over below this."""
+_TOP: Final = 40
+_LEVELS: Final = np.arange(FLOOR, _TOP)
+_ENOUGH: Final = 30.0
+"""Peaks beyond a level from which its own rate is trusted."""
+_PRIOR_PEAKS: Final = 10.0
+_PRIOR_EXCESS: Final = 1.0
+_LEAST_EXCESS: Final = 0.9
+_PRIOR_RATE: Final = 0.6
+_PRIOR_WEEKS: Final = 1.0 / 7.0
+WEEK_MS: Final = 7 * 86_400_000
+_HALF_LIFE_MS: Final = 4 * WEEK_MS
+_FADE_EVERY_MS: Final = 3_600_000
+
+
+class Tails:
+    """The tails of all signals' statistics; ``signals`` is the number of signal columns."""
+
+    def __init__(self, signals: int) -> None:
+        self._signals = signals
+        self._peak = Columns(nats=(np.float64, 0.0))
+        self._peaks = Grid(_TOP - FLOOR)
+        self._peaks.grow(signals)
+        self._volume = Columns(updates=(np.float64, 0.0), elapsed_ms=(np.float64, 0.0))
+        self._volume.grow(signals)
+        self._last_ms = -1
+        self._faded_ms = -1
+
+    def grow(self, size: int) -> None:
+        self._peak.grow(size)
+
+    def reset(self, index: Ints) -> None:
+        """Forget the present excursions: they turned out to be incidents, or their segment is gone."""
+        self._peak.reset(index)
+
+    def observe(self, index: Ints, nats: Floats, now_ms: int) -> None:
+        """Take in the statistic of some series (no repeats) that are not part of an open incident."""
+        self._advance(now_ms)
+        column = index % self._signals
+        self._volume["updates"][:] += np.bincount(column, minlength=self._signals)
+        before = self._peak["nats"][index]
+        ended = (before > 0) & (nats < _OVER)
+        if ended.any():
+            level = np.minimum(before[ended], _TOP - 1).astype(np.int64) - FLOOR
+            np.add.at(self._peaks.rows, (column[ended], level), 1.0)
+        goes_on = (before > 0) & ~ended
+        started = (before <= 0) & (nats >= FLOOR)
+        self._peak["nats"][index] = np.where(goes_on | started, np.maximum(before, nats), 0.0)
+
+    def _advance(self, now_ms: int) -> None:
+        if self._last_ms >= 0:
+            self._volume["elapsed_ms"][:] += max(0, now_ms - self._last_ms)
+        self._last_ms = now_ms
+        if now_ms - self._faded_ms >= _FADE_EVERY_MS:
+            keep = 0.5 ** ((now_ms - self._faded_ms) / _HALF_LIFE_MS) if self._faded_ms >= 0 else 1.0
+            self._faded_ms = now_ms
+            self._peaks.rows *= keep
+            for name in ("updates", "elapsed_ms"):
+                self._volume[name][:] *= keep
+
+    def false_per_week(self, column: int, nats: float) -> float:
+        """Excursions of at least ``nats`` that a signal shows in a week over all segments by chance."""
+        peaks = self._peaks.rows[column]
+        beyond = np.cumsum(peaks[::-1])[::-1]
+        enough = np.flatnonzero(beyond >= _ENOUGH)
+        at = int(enough[-1]) if len(enough) else 0
+        at = min(at, max(0, int(nats) - FLOOR))
+        level = float(_LEVELS[at])
+        excess = float(((_LEVELS[at:] + 0.5 - level) * peaks[at:]).sum())
+        mean = max(
+            _LEAST_EXCESS, (excess + _PRIOR_PEAKS * _PRIOR_EXCESS) / (float(beyond[at]) + _PRIOR_PEAKS)
+        )
+        weeks = float(self._volume["elapsed_ms"][column]) / WEEK_MS
+        updates_per_week = float(self._volume["updates"][column]) / max(weeks, 1e-4)
+        prior = _PRIOR_RATE * np.exp(-level) * updates_per_week * _PRIOR_WEEKS
+        rate = (float(beyond[at]) + float(prior)) / (weeks + _PRIOR_WEEKS)
+        return rate * float(np.exp(-(nats - level) / mean))
+
+    def to_state(self) -> State:
+        return {
+            "peak": self._peak.to_state(), "peaks": self._peaks.to_state(), "volume": self._volume.to_state(),
+            "last_ms": self._last_ms, "faded_ms": self._faded_ms,
+        }  # fmt: skip
+
+    def from_state(self, state: State) -> None:
+        self._peak.from_state(state["peak"])
+        self._peaks.from_state(state["peaks"])
+        self._volume.from_state(state["volume"])
+        self._last_ms = int(state["last_ms"])
+        self._faded_ms = int(state["faded_ms"])
