@@ -15,25 +15,25 @@ from typing import Final, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Bank, Batch, Bools, Columns, Detector, Floats, Ints, Params, State, Verdict
-from detectors.baseline import Baseline, BaselineParams, Reference
-from detectors.drift.glr import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL, Glr
+from detectors.base import Bank, Bools, Columns, Detector, Floats, Ints, Params, State, Verdict
+from detectors.baseline import Baseline, BaselineParams
+from detectors.drift.glr import Glr
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.severity import Effect, severity_of
-from detectors.panes import Completed, Panes, PanesParams
+from detectors.panes import Panes, PanesParams
 from detectors.records import Evidence, Severity, Signal
 from detectors.registry import DetectorsParams, make
 from detectors.rows import Rows
 from detectors.rules.absolute import Rule
 from detectors.rules.book import RuleBook
 from detectors.scales import Scales
+from detectors.scoring import Scored, Scoring
 from detectors.sketches.window import WindowBlock
 from detectors.tails import Tails
 
 SCHEMA: Final = 2
 LEVEL: Final = "level"
 """Name under which DETECT says that the level of a frozen series is back."""
-_BAND_SIGMAS: Final = 3.0
 _GROWN: Final = 1.1
 """Evidence that grew by this factor is news."""
 
@@ -59,16 +59,6 @@ class Judged(NamedTuple):
     expected: Floats
     """[segments, signals] of the block: expected value in the signal's unit, NaN while learning."""
     learning: Bools
-
-
-class _Scored(NamedTuple):
-    """The panes of judged series that ended with this window; aligned arrays."""
-
-    panes: Completed
-    ref: Reference
-    x: Floats
-    z: Floats
-    white: Floats
 
 
 class _Fired(NamedTuple):
@@ -108,9 +98,7 @@ class Detect:
         self._tails = Tails(count)
         self._detectors = make(params.detectors)
         (self._glr,) = (detector for detector in self._detectors if isinstance(detector, Glr))
-        self._family = np.where(
-            self._scales.is_rate, NEGATIVE_BINOMIAL, np.where(self._scales.is_ratio, BERNOULLI, GAUSSIAN)
-        )
+        self._scoring = Scoring(self._scales, self._baseline)
         self._bad_up: Bools = np.array([signal.worse in ("up", "both") for signal in self._signals], bool)
         self._bad_down: Bools = np.array([signal.worse in ("down", "both") for signal in self._signals], bool)
         self._frozen = Frozen(params.frozen)
@@ -136,7 +124,7 @@ class Detect:
             raise ValueError(f"window has signals {block.signals}, expected {tuple(self._column)}")
         rows = self._place(block)
         done = self._panes.add(block, rows)
-        scored = self._score(done, block.window_end_ms)
+        scored = self._scoring.score(done, block.window_end_ms)
         evidence = self._detect(scored, block) + self._back(scored, block)
         frozen = self._frozen.holds(done.series)
         keep = ~self._glr.suspected(done.series) & ~frozen
@@ -157,7 +145,6 @@ class Detect:
             if row is None or column is None:
                 continue
             index = np.array([row * len(self._signals) + column], np.int64)
-            self._glr.restart(index)
             for detector in self._detectors:
                 if detector is not self._glr and (action != "freeze" or detector.family == "drift"):
                     detector.reset(index)
@@ -165,6 +152,7 @@ class Detect:
             if action == "freeze":
                 self._frozen.freeze(index)
                 continue
+            self._glr.restart(index)
             self._frozen.thaw(index)
             for said in self._said:
                 said.reset(index)
@@ -185,49 +173,20 @@ class Detect:
                 part.reset(index)
         return rows
 
-    def _score(self, done: Completed, now_ms: int) -> _Scored:
-        index = done.series
-        x = self._scales.forward(index % len(self._signals), done.value)
-        ref = self._baseline.reference(index, now_ms)
-        z, white = self._baseline.standardise(index, ref, x, done.n)
-        return _Scored(done, ref, x, z, white)
-
-    def _batch(self, scored: _Scored, at: Ints) -> Batch:
-        """The panes at ``at`` as detectors see them."""
-        panes, ref = scored.panes, scored.ref.take(at)
-        index = panes.series[at]
-        column = index % len(self._signals)
-        family, n = self._family[column], panes.n[at]
-        rate = family == NEGATIVE_BINOMIAL
-        # Of a rate, x = log(1 + amount): compare amounts; the mean of a logarithm is not the logarithm of the mean.
-        hoped = np.exp(np.minimum(ref.expected + 0.5 * np.where(rate, ref.event_variance, 0.0), 60.0)) - 1.0
-        amount = np.exp(np.minimum(scored.x[at], 60.0)) - 1.0
-        p = np.clip(ref.expected, 0.5 / (ref.weight + 1.0), 1.0 - 0.5 / (ref.weight + 1.0))
-        expected = np.where(rate, np.maximum(hoped, 0.0), np.where(family == BERNOULLI, n * p, 0.0))
-        deviation = np.where(
-            rate, amount - expected, n * (scored.x[at] - np.where(family == BERNOULLI, p, ref.expected))
-        )
-        variance = np.where(family == BERNOULLI, p * (1.0 - p), np.maximum(ref.event_variance, 1e-12))
-        learn = ~self._frozen.holds(index)
-        return Batch(
-            index, family, n, deviation, expected, variance, np.maximum(ref.weight, 1.0),
-            self._scales.tolerance[column], panes.start_ms[at], scored.z[at], scored.white[at], learn,
-        )  # fmt: skip
-
-    def _detect(self, scored: _Scored, block: WindowBlock) -> list[Evidence]:
+    def _detect(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
         evidence: list[Evidence] = []
         index, frozen = scored.panes.series, self._frozen.holds(scored.panes.series)
         for detector, said in zip(self._detectors, self._said, strict=True):
-            at = np.flatnonzero(
-                scored.ref.ready & ~frozen if detector.family == "drift" else scored.ref.ready
-            )
+            follows = detector is self._glr or detector.family == "outlier"
+            at = np.flatnonzero(scored.ref.ready if follows else scored.ref.ready & ~frozen)
             if not len(at):
                 continue
-            hits = detector.update(self._batch(scored, at))
+            hits = detector.update(self._scoring.batch(scored, at, ~frozen[at]))
             if detector is self._glr:
                 rises = np.where(self._worse(index[at], up=True), hits.up, 0.0)
                 worse = np.maximum(rises, np.where(self._worse(index[at], up=False), hits.down, 0.0))
-                self._tails.observe(index[at], worse, block.window_end_ms)
+                free = ~frozen[at]
+                self._tails.observe(index[at[free]], worse[free], block.window_end_ms)
             for hit in np.flatnonzero(hits.fired_up | hits.fired_down).tolist():
                 up = bool(hits.fired_up[hit])
                 statistic = float((hits.up if up else hits.down)[hit])
@@ -237,7 +196,7 @@ class Detect:
                     evidence.append(found)
         return evidence
 
-    def _evidence(self, fired: _Fired, scored: _Scored, block: WindowBlock) -> Evidence | None:
+    def _evidence(self, fired: _Fired, scored: Scored, block: WindowBlock) -> Evidence | None:
         at, up = fired.at, fired.up
         series = int(scored.panes.series[at])
         row, column = divmod(series, len(self._signals))
@@ -247,7 +206,7 @@ class Detect:
         since_ms, n, shift, observed = self._since(scored, at)
         if fired.detector.family == "drift" and (shift > 0) != up:
             return None  # it moved, but back towards what the baseline expects
-        expected, lower, upper = self._band(scored, at, n)
+        expected, lower, upper = self._scoring.band(scored, at, n)
         effect = Effect(
             observed=observed,
             expected=expected,
@@ -279,7 +238,7 @@ class Detect:
             else None,
         )
 
-    def _since(self, scored: _Scored, at: int) -> tuple[int, float, float, float]:
+    def _since(self, scored: Scored, at: int) -> tuple[int, float, float, float]:
         """(onset, observations since, shift of x, observed value) of the likeliest change of a series."""
         series = scored.panes.series[at : at + 1]
         column = series % len(self._signals)
@@ -299,16 +258,6 @@ class Detect:
         result: Bools = (self._bad_up if up else self._bad_down)[index % len(self._signals)]
         return result
 
-    def _band(self, scored: _Scored, at: int, n: float) -> tuple[float, float, float]:
-        """Expected value of ``n`` observations and where it normally stays, in the signal's unit."""
-        index = scored.panes.series[at : at + 1]
-        ref = scored.ref.take(np.array([at]))
-        column = index % len(self._signals)
-        sigma = np.sqrt(self._baseline.variance(index, ref, np.array([n])))
-        offsets = np.array([0.0, -_BAND_SIGMAS, _BAND_SIGMAS]) * sigma
-        values = self._scales.inverse(np.repeat(column, 3), ref.expected + offsets)
-        return float(values[0]), float(values[1]), float(values[2])
-
     def _is_news(self, said: Columns, series: int, found: Evidence) -> bool:
         last_ms, worst = int(said["at_ms"][series]), int(said["severity"][series])
         recent = last_ms >= 0 and found.window_end_ms - last_ms < self.params.repeat_secs * 1000
@@ -320,7 +269,7 @@ class Detect:
         said["severity"][series] = max(worst, found.severity) if recent else found.severity
         return True
 
-    def _back(self, scored: _Scored, block: WindowBlock) -> list[Evidence]:
+    def _back(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
         """Evidence that a frozen series is back where its baseline expects it."""
         ready = np.flatnonzero(scored.ref.ready)
         index = scored.panes.series
@@ -330,7 +279,7 @@ class Detect:
             ready[back.at].tolist(), back.level.tolist(), back.limit.tolist(), strict=True
         ):
             row, column = divmod(int(index[here]), len(self._signals))
-            expected, lower, upper = self._band(scored, here, float(scored.panes.n[here]))
+            expected, lower, upper = self._scoring.band(scored, here, float(scored.panes.n[here]))
             found = Evidence(
                 detector=LEVEL, family="drift", segment=self._rows.segment(row), signal=self._signals[column].name,
                 window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms,
@@ -341,7 +290,7 @@ class Detect:
             evidence.append(found)
         return evidence
 
-    def _learn(self, scored: _Scored, keep: Bools, now_ms: int) -> None:
+    def _learn(self, scored: Scored, keep: Bools, now_ms: int) -> None:
         at = np.flatnonzero(keep)
         ref = scored.ref.take(at)
         self._baseline.learn(

@@ -17,7 +17,7 @@ import numpy as np
 from detectors.base import Bools, Floats, Ints
 from detectors.records import Signal
 
-LOG_UNITS: Final = {"ms": 1.0, "tokens": 1.0, "USD": 1e-7}
+LOG_UNITS: Final = {"ms": 0.01, "tokens": 0.01, "USD": 1e-7}
 """Unit -> what is added before the logarithm, so that zero stays finite: below anything of interest."""
 RATE_UNITS: Final = {"1/s": 1.0, "USD": 0.01}
 """Unit -> the amount per pane around which log(1 + amount) turns from linear to logarithmic."""
@@ -47,12 +47,12 @@ def scale_of(signal: Signal, pane_gain: float) -> Scale:
     if signal.kind == "rate":
         return Scale(True, 1.0, pane_gain / RATE_UNITS[signal.unit], 0.1, 1.1, True, False, 1)
     if signal.kind == "ratio":
-        return Scale(False, 0.0, 1.0, 0.005, 0.02, False, True, 1)
+        return Scale(False, 0.0, 1.0, 0.005, 0.01, False, True, 1)
     if signal.unit in LOG_UNITS:
-        notable = 0.4 if signal.unit == "ms" else 0.2
+        notable = 0.1 if signal.unit == "USD" else 0.15
         shift = LOG_UNITS[signal.unit]
-        return Scale(True, shift, 1.0, 0.03, notable, False, False, _min_window_n(signal))
-    return Scale(False, 0.0, 1.0, 0.01, 0.03, False, False, _min_window_n(signal))
+        return Scale(True, shift, 1.0, 0.02, notable, False, False, _min_window_n(signal))
+    return Scale(False, 0.0, 1.0, 0.005, 0.02, False, False, _min_window_n(signal))
 
 
 def _min_window_n(signal: Signal) -> int:

@@ -17,7 +17,7 @@ from detectors.base import Floats, Grid, Ints, State
 
 LEVELS: Final = 14
 """2^14 values: two days of 10 s windows, a year and a half of hours."""
-SUMS: Final = 3
+SUMS: Final = 4
 
 
 class Formed(NamedTuple):
@@ -31,7 +31,7 @@ class Formed(NamedTuple):
 
 
 class Dyadic:
-    """For every series: blocks of three sums each and when they begin; newest first."""
+    """For every series: blocks of four sums each and when they begin; newest first."""
 
     def __init__(self) -> None:
         self._sums = [Grid(2 * LEVELS) for _ in range(SUMS)]

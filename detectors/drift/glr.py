@@ -92,14 +92,14 @@ class Glr:
 
     def update(self, batch: Batch) -> Hits:
         index = batch.series
-        sums = (batch.n, self._clipped(batch), batch.expected)
+        sums = (batch.n, self._clipped(batch), batch.expected, without_nan(batch.deviation))
         formed = self._blocks.push(index, sums, batch.start_ms)
         since, starts = self._blocks.suffixes(index)
-        nats = np.where(starts > 0, self._ratios(batch, *since), 0.0)
+        nats = np.where(starts > 0, self._ratios(batch, *since[:3]), 0.0)
         rows, best = np.arange(len(index)), nats.argmax(axis=1)
         statistic = nats[rows, best]
-        n, deviation, expected = (column[rows, best] for column in since)
-        self._remember(index, Change(statistic, starts[rows, best], n, deviation, expected))
+        n, deviation, expected, seen = (column[rows, best] for column in since)
+        self._remember(index, Change(statistic, starts[rows, best], n, seen, expected))
         calm = batch.learn & ~self.suspected(index)
         self._learn(batch, calm, [Formed(rows, 0, np.stack(sums, axis=1)), *formed])
         above = deviation > 0
@@ -129,7 +129,10 @@ class Glr:
         return Change(*(self._change[name][index] for name in Change._fields))
 
     def _clipped(self, batch: Batch) -> Floats:
-        """Ratios and rates are bounded by what they are; one wild mean must not speak for a stretch."""
+        """Ratios and rates are bounded by what they are; one wild mean must not speak for a stretch.
+
+        The size of a change is told by what was seen, unclipped.
+        """
         phi = np.maximum(1.0, self._phi.rows[batch.series, 0])
         sigma = np.sqrt(batch.variance * batch.n * (1.0 + batch.n / batch.weight) * phi)
         limit = np.where(
@@ -171,7 +174,7 @@ class Glr:
     def _learn(self, batch: Batch, calm: Bools, formed: list[Formed]) -> None:
         for at, level, sums in formed:
             keep = calm[at]
-            where, (n, deviation, expected) = at[keep], sums[keep].T
+            where, (n, deviation, expected, _) = at[keep], sums[keep].T
             if not len(where):
                 continue
             series = batch.series[where]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from detectors.incidents.severity import CRITICAL_EFFECT, CRITICAL_MIN_EVENTS
+from detectors.incidents.triage import TriageParams
 from detectors.monitor import DetectParams
 from detectors.registry import DETECTORS
 from detectors.rules.defaults import DEFAULT_RULES
@@ -25,20 +26,23 @@ def test_every_detector_and_every_rule_has_its_row() -> None:
 
 
 def test_the_numbers_in_the_text_are_the_defaults() -> None:
-    params = DetectParams()
+    params, triage = DetectParams(), TriageParams()
     d = params.detectors
     for sentence in (
         f"until it has {params.panes.events} observations",
         f"half-life {params.baseline.half_life_panes} panes",
         f"has had {params.baseline.min_panes} panes and {params.baseline.min_events} observations",
         f"clipped to {params.baseline.clip_sigmas:g} sigmas",
-        f"at most {params.runs.max_suspect_panes} panes in a row",
-        f"g + z − {params.runs.allowance:g}",
+        f"at most {d.glr.max_suspect_panes} panes in a row",
+        f"stands at {d.glr.suspect_nats:g} nats or more",
+        f"{d.glr.report_nats:g} nats or more, and the budget has room",
+        f"one pane clipped at {d.glr.clip_sigmas:g} sigmas",
         f"beyond {d.page_hinkley.delta:g} σ reaches {d.page_hinkley.threshold:g} σ",
         f"(input clipped at {d.page_hinkley.clip_sigmas:g} σ)",
         f"beyond {d.robust_z.threshold:g} robust σ",
         f"δ = {d.adwin.delta:.0e}".replace("e-06", "e-6"),
-        f"back for {params.back_panes} panes (within {params.back_sigmas:g} σ",
+        f"back for {params.frozen.back_panes} panes (within {params.frozen.back_sigmas:g} σ",
+        f"({triage.warnings_per_week:g} false warnings and {triage.criticals_per_week:g} false critical alert",
         f"at least {CRITICAL_MIN_EVENTS} observations",
     ):
         assert sentence in DOC, sentence

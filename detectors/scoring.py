@@ -1,0 +1,77 @@
+"""From completed panes to what detectors look at: transformed, compared with the baseline, as likelihood sums."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from detectors.base import Batch, Bools, Floats, Ints
+from detectors.baseline import Baseline, Reference
+from detectors.drift.glr import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL
+from detectors.panes import Completed
+from detectors.scales import Scales
+
+_BAND_SIGMAS: Final = 3.0
+_RELATIVE_TOLERANCE: Final = 0.1
+"""Half a point is a trifle of a quarter, but not of one in a thousand: ratios tolerate at most this share."""
+
+
+class Scored(NamedTuple):
+    """The panes that ended with a window, beside what was to be expected; aligned arrays."""
+
+    panes: Completed
+    ref: Reference
+    x: Floats
+    z: Floats
+    white: Floats
+
+
+class Scoring:
+    """Compares panes with the baseline, each signal on its scale and in its family."""
+
+    def __init__(self, scales: Scales, baseline: Baseline) -> None:
+        self._scales = scales
+        self._baseline = baseline
+        self._signals = len(scales.rows)
+        self._family = np.where(
+            scales.is_rate, NEGATIVE_BINOMIAL, np.where(scales.is_ratio, BERNOULLI, GAUSSIAN)
+        )
+
+    def score(self, done: Completed, now_ms: int) -> Scored:
+        index = done.series
+        x = self._scales.forward(index % self._signals, done.value)
+        ref = self._baseline.reference(index, now_ms)
+        z, white = self._baseline.standardise(index, ref, x, done.n)
+        return Scored(done, ref, x, z, white)
+
+    def batch(self, scored: Scored, at: Ints, learn: Bools) -> Batch:
+        """The panes at ``at`` as detectors see them; ``learn`` is aligned with ``at``."""
+        panes, ref = scored.panes, scored.ref.take(at)
+        index = panes.series[at]
+        column = index % self._signals
+        family, n = self._family[column], panes.n[at]
+        rate, ratio = family == NEGATIVE_BINOMIAL, family == BERNOULLI
+        # Of a rate, x = log(1 + amount): compare amounts; the mean of a logarithm is not the logarithm of the mean.
+        hoped = np.exp(np.minimum(ref.expected + 0.5 * np.where(rate, ref.event_variance, 0.0), 60.0)) - 1.0
+        amount = np.exp(np.minimum(scored.x[at], 60.0)) - 1.0
+        p = np.clip(ref.expected, 0.5 / (ref.weight + 1.0), 1.0 - 0.5 / (ref.weight + 1.0))
+        expected = np.where(rate, np.maximum(hoped, 0.0), np.where(ratio, n * p, 0.0))
+        deviation = np.where(rate, amount - expected, n * (scored.x[at] - np.where(ratio, p, ref.expected)))
+        variance = np.where(ratio, p * (1.0 - p), np.maximum(ref.event_variance, 1e-12))
+        tolerance = self._scales.tolerance[column]
+        trifle = np.minimum(tolerance, _RELATIVE_TOLERANCE * p * (1.0 - p))
+        return Batch(
+            index, family, n, deviation, expected, variance, np.maximum(ref.weight, 1.0),
+            np.where(ratio, trifle, tolerance), panes.start_ms[at], scored.z[at], scored.white[at], learn,
+        )  # fmt: skip
+
+    def band(self, scored: Scored, at: int, n: float) -> tuple[float, float, float]:
+        """Expected value of ``n`` observations and where it normally stays, in the signal's unit."""
+        index = scored.panes.series[at : at + 1]
+        ref = scored.ref.take(np.array([at]))
+        column = index % self._signals
+        sigma = np.sqrt(self._baseline.variance(index, ref, np.array([n])))
+        offsets = np.array([0.0, -_BAND_SIGMAS, _BAND_SIGMAS]) * sigma
+        values = self._scales.inverse(np.repeat(column, 3), ref.expected + offsets)
+        return float(values[0]), float(values[1]), float(values[2])
