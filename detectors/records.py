@@ -113,6 +113,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """False when the evidence says that the condition has ended."""
     false_per_week: float | None = None
     """How often a week this signal shows as much over all segments by chance; None where that is not calibrated."""
+    label: str | None = None
+    """Of a mix: the category whose share moved most."""
 
 
 class Anomaly(msgspec.Struct, frozen=True):
@@ -123,6 +125,62 @@ class Anomaly(msgspec.Struct, frozen=True):
     evidence: Evidence
     exemplars: tuple[str, ...]
     """Event ids of interactions that show it, worst first."""
+
+
+IncidentType = Literal[
+    "agent_loop",
+    "anomaly",
+    "cache_degradation",
+    "context_drift",
+    "context_growth",
+    "cost_drift",
+    "cost_per_token",
+    "cost_spike",
+    "data_incident",
+    "eval_baseline",
+    "eval_divergence",
+    "hallucination_cluster",
+    "input_drift",
+    "latency",
+    "latency_tail",
+    "mix_change",
+    "model_drift",
+    "no_data",
+    "prompt_regression",
+    "provider_outage",
+    "refusal_surge",
+    "safety",
+    "schema_change",
+    "threshold",
+]
+"""What kind of thing happened. ``threshold``: a rule's bound was passed and nothing more is known; ``anomaly``: a
+change that fits no other type."""
+Origin = Literal["model", "external API", "data pipeline", "evaluation baseline", "unknown"]
+"""Where the cause lies. ``unknown`` unless something speaks for one of the others."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One series that moved with an incident; values in the signal's unit."""
+
+    segment: SegmentKey
+    signal: str
+    observed: float
+    expected: float
+    since_ms: int
+    label: str | None = None
+    """Of a mix: the category whose share this is."""
+
+
+class AnnouncedChange(msgspec.Struct, frozen=True):
+    """Something that was changed on purpose, as announced on ``llm.changes``."""
+
+    id: str
+    kind: str
+    """deploy, prompt, model, index, price, judge or experiment."""
+    summary: str
+    at_ms: int
+    scope: dict[str, str] = {}
+    """Dimension -> value; empty is everything."""
 
 
 class Incident(msgspec.Struct):
@@ -143,6 +201,37 @@ class Incident(msgspec.Struct):
     anomalies: int
     peak: Anomaly
     """The strongest anomaly so far; what the alert shows."""
+    incident_type: IncidentType = "anomaly"
+    triage_verdict: Origin = "unknown"
+    verdict_for: tuple[str, ...] = ()
+    """What speaks for the verdict, in short sentences."""
+    verdict_against: tuple[str, ...] = ()
+    """What speaks against it, or would be needed to be sure."""
+    members: tuple[Member, ...] = ()
+    """What else moved with it, clearest first."""
+    related_change: AnnouncedChange | None = None
+    """The announced change that fits place, time and kind."""
+
+
+class AlertMember(msgspec.Struct, frozen=True):
+    """One series that moved with the incident of an alert."""
+
+    segment: dict[str, str]
+    signal: str
+    unit: str
+    observed: float
+    expected: float
+    since: str
+    label: str | None = None
+
+
+class AlertChange(msgspec.Struct, frozen=True):
+    """The announced change that is suspected."""
+
+    id: str
+    kind: str
+    summary: str
+    at: str
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -175,6 +264,14 @@ class Alert(msgspec.Struct, frozen=True):
     detected_at: str
     resolved_at: str | None
     exemplars: tuple[str, ...]
+    incident_type: IncidentType = "threshold"
+    triage_verdict: Origin = "unknown"
+    verdict_for: tuple[str, ...] = ()
+    verdict_against: tuple[str, ...] = ()
+    members: tuple[AlertMember, ...] = ()
+    related_change: AlertChange | None = None
+    advice: str = ""
+    """What to do first."""
 
 
 def stable_id(*parts: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sinks.tables import META_TABLE, SCHEMA_VERSION, TABLES, create_meta
+from sinks.tables import META_TABLE, SCHEMA_VERSION, TABLES, Table, create_meta
 
 _VERSION: Final = "schema_version"
 
@@ -29,24 +29,33 @@ def create_missing(client: Any, database: str) -> None:
         found.setdefault(table, {})[column] = type_name
     if META_TABLE in found:
         _refuse_newer(client, database)
+    unfit: list[str] = []
     for table in TABLES.values():
         if table.name not in found:
             client.command(table.create(database))
             continue
-        for column in table.columns:
-            if (got := found[table.name].get(column.name)) != column.clickhouse_type:
-                clause = "ADD COLUMN" if got is None else "MODIFY COLUMN"
-                raise SchemaMismatch(
-                    f"table {database}.{table.name}, column {column.name}: got {got or 'no such column'}; "
-                    f"expected {column.clickhouse_type}. Run: ALTER TABLE `{database}`.`{table.name}` "
-                    f"{clause} `{column.name}` {column.clickhouse_type}"
-                )
+        unfit += _alterations(table, found[table.name], database)
+    if unfit:
+        raise SchemaMismatch(f"database {database}: got tables of an older form. Run: {'; '.join(unfit)}")
     if META_TABLE not in found:
         client.command(create_meta(database))
         client.command(
             f"INSERT INTO `{database}`.`{META_TABLE}` SELECT {{name:String}}, {{value:String}}",
             parameters={"name": _VERSION, "value": str(SCHEMA_VERSION)},
         )
+
+
+def _alterations(table: Table, found: dict[str, str], database: str) -> list[str]:
+    """The statements that make a table fit."""
+    statements = []
+    for column in table.columns:
+        got = found.get(column.name)
+        if got != column.clickhouse_type:
+            clause = "ADD COLUMN" if got is None else "MODIFY COLUMN"
+            statements.append(
+                f"ALTER TABLE `{database}`.`{table.name}` {clause} `{column.name}` {column.clickhouse_type}"
+            )
+    return statements
 
 
 def _refuse_newer(client: Any, database: str) -> None:

@@ -232,6 +232,15 @@ ANOMALIES: Final = Table(
     partition_by="window_start",
 )
 
+_TRIAGED: Final = (
+    Column("incident_type", "dim", "What kind of thing happened: docs/incidents.md"),
+    Column("triage_verdict", "dim", "model, external API, data pipeline, evaluation baseline or unknown"),
+    Column("verdict_for", "list", "What speaks for the verdict", optional=True),
+    Column("verdict_against", "list", "What speaks against it", optional=True),
+    Column("members", "text", "What else moved with it, as JSON: an array of segment, signal, observed …"),
+    Column("related_change_id", "text", "change_id of the announced change that is suspected", optional=True),
+)
+
 INCIDENTS: Final = Table(
     "incidents",
     "One row per incident, its newest state: the largest version wins",
@@ -253,6 +262,7 @@ INCIDENTS: Final = Table(
         Column("peak_detector", "dim", "Detector of the strongest anomaly"),
         Column("peak_observed", "float", "The signal at the peak, in its unit"),
         Column("peak_expected", "float", "What was expected there, in its unit"),
+        *_TRIAGED,
         Column("version", "count", "Order of the incident's states: later time, more anomalies, resolved"),
     ),
     order_by=("fleet", "detected_at", "incident_id"),
@@ -272,6 +282,8 @@ ALERTS: Final = Table(
         Column("summary", "text", "One line for a person"),
         *_EVIDENCE,
         Column("unit", "dim", "Unit of the signal"),
+        *_TRIAGED,
+        Column("advice", "text", "What to do first"),
         Column("window_start", "time", "Start of the window that raised it"),
         Column("window_end", "time", "End of that window"),
         Column("started_at", "time", "Estimated onset"),

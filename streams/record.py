@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from detectors.records import Alert, Anomaly, Incident, SegmentKey, Severity
+from detectors.records import Alert, AlertMember, Anomaly, Incident, Member, SegmentKey, Severity, rfc3339
 from sinks import tables
 from sinks.base import Batch
 from streams.deadletters import decode_dead_letter
@@ -192,6 +192,7 @@ class Recorder:
             "peak_detector": peak.evidence.detector,
             "peak_observed": peak.evidence.observed,
             "peak_expected": peak.evidence.expected,
+            **_triaged(incident),
             "version": incident_version(incident),
         }
         yield tuple(row[name] for name in tables.INCIDENTS.column_names)
@@ -206,6 +207,7 @@ class Recorder:
             "segment": SegmentKey(tuple(alert.segment), tuple(alert.segment.values())).label,
             "dimensions": alert.segment,
             "exemplars": list(alert.exemplars),
+            **_triaged(alert),
         }
         yield tuple(row[name] for name in tables.ALERTS.column_names)
 
@@ -260,6 +262,26 @@ def _change_row(change: Change, record: Record) -> Row:
 
 def _fields(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def _triaged(said: Incident | Alert) -> dict[str, Any]:
+    """Columns of what TRIAGE found out."""
+    change = said.related_change
+    return {
+        "verdict_for": list(said.verdict_for),
+        "verdict_against": list(said.verdict_against),
+        "members": _JSON.encode([_member(member) for member in said.members]).decode(),
+        "related_change_id": None if change is None else change.id,
+    }
+
+
+def _member(member: Member | AlertMember) -> dict[str, Any]:
+    if isinstance(member, AlertMember):
+        return _fields(member)
+    return {
+        "segment": member.segment.as_dict(), "signal": member.signal, "observed": member.observed,
+        "expected": member.expected, "since": rfc3339(member.since_ms), "label": member.label,
+    }  # fmt: skip
 
 
 def _segment(key: SegmentKey) -> dict[str, Any]:

@@ -152,6 +152,7 @@ class Triage:
             resolved_at_ms=None,
             anomalies=1,
             peak=anomaly,
+            incident_type="threshold" if evidence.family == "rule" else "anomaly",
         )
         entry = self._open[anomaly.fingerprint] = _Open(incident, -1, 0)
         if incident.family == STATISTICAL:
@@ -177,7 +178,7 @@ class Triage:
             return
         entry.alerted = int(severity)
         entry.transitions += 1
-        step.alerts.append(alert_of(entry.incident, entry.transitions, signals[entry.incident.signal]))
+        step.alerts.append(alert_of(entry.incident, entry.transitions, signals))
 
     def _resolve(
         self,
@@ -196,7 +197,7 @@ class Triage:
         step.incidents.append(_copy(incident))
         if entry.alerted >= 0:
             entry.transitions += 1
-            step.alerts.append(alert_of(incident, entry.transitions, signals[incident.signal]))
+            step.alerts.append(alert_of(incident, entry.transitions, signals))
 
     def _expire(self, now_ms: int, step: TriageStep, signals: Mapping[str, Signal]) -> None:
         limit_ms = self.params.max_firing_secs * 1000

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from detectors.records import Alert, Incident, Signal, rfc3339, stable_id
+from detectors.records import Alert, AlertChange, AlertMember, Incident, Member, Signal, rfc3339, stable_id
 
 
-def alert_of(incident: Incident, transition: int, signal: Signal) -> Alert:
+def alert_of(incident: Incident, transition: int, signals: Mapping[str, Signal]) -> Alert:
     """The alert of the incident's present state; ``transition`` counts its alerts from 1."""
-    evidence = incident.peak.evidence
+    evidence, signal, change = incident.peak.evidence, signals[incident.signal], incident.related_change
     resolved = incident.status == "resolved"
     return Alert(
         alert_id=stable_id(incident.incident_id, transition),
@@ -33,6 +34,27 @@ def alert_of(incident: Incident, transition: int, signal: Signal) -> Alert:
         detected_at=rfc3339(incident.detected_at_ms),
         resolved_at=None if incident.resolved_at_ms is None else rfc3339(incident.resolved_at_ms),
         exemplars=incident.peak.exemplars,
+        incident_type=incident.incident_type,
+        triage_verdict=incident.triage_verdict,
+        verdict_for=incident.verdict_for,
+        verdict_against=incident.verdict_against,
+        members=tuple(_told(member, signals) for member in incident.members),
+        related_change=None
+        if change is None
+        else AlertChange(change.id, change.kind, change.summary, rfc3339(change.at_ms)),
+    )
+
+
+def _told(member: Member, signals: Mapping[str, Signal]) -> AlertMember:
+    signal = signals.get(member.signal)
+    return AlertMember(
+        segment=member.segment.as_dict(),
+        signal=member.signal,
+        unit="" if signal is None else signal.unit,
+        observed=member.observed,
+        expected=member.expected,
+        since=rfc3339(member.since_ms),
+        label=member.label,
     )
 
 

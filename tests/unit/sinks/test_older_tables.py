@@ -8,6 +8,7 @@ import pytest
 
 from sinks.clickhouse import ClickHouseSink, connect
 from sinks.clickhouse_config import ClickHouseConfig
+from sinks.clickhouse_schema import SchemaMismatch, create_missing
 from sinks.embedded import Ownership
 from sinks.tables import SCHEMA_VERSION, TABLES
 from tests.support.make_fixtures import FIXTURES
@@ -26,10 +27,23 @@ def make_older(config: ClickHouseConfig, ddl: str) -> None:
         client.close()
 
 
+def alter_as_told(config: ClickHouseConfig, folder: Path) -> None:
+    """What docs/upgrades.md asks the user to do: run the statements that the refusal names."""
+    with Ownership(config.at(folder).path, "the user"):
+        client = connect(config.at(folder))
+        with pytest.raises(SchemaMismatch, match="older form") as refused:
+            create_missing(client, "tidewatch")
+        for statement in str(refused.value).split("Run: ")[1].split("; "):
+            client.command(statement)
+        create_missing(client, "tidewatch")
+        client.close()
+
+
 @pytest.mark.parametrize("version", sorted(path.name for path in FIXTURES.iterdir()))
 async def test_the_tables_of_an_older_version_are_used(tmp_path: Path, version: str) -> None:
     config = ClickHouseConfig()
     make_older(config.at(tmp_path), (FIXTURES / version / "tables.sql").read_text("utf-8"))
+    alter_as_told(config, tmp_path)
     sink = ClickHouseSink(config, tmp_path)
     await sink.healthcheck()
     for name in TABLES:

@@ -9,7 +9,16 @@ import msgspec
 import orjson
 import pytest
 
-from detectors.records import FLEET, Anomaly, Evidence, Incident, SegmentKey, Severity
+from detectors.records import (
+    FLEET,
+    AnnouncedChange,
+    Anomaly,
+    Evidence,
+    Incident,
+    Member,
+    SegmentKey,
+    Severity,
+)
 from sinks.base import Batch
 from sinks.columnar import encode
 from sinks.tables import INTERACTIONS, TABLES
@@ -247,6 +256,27 @@ def test_an_incident() -> None:
     assert row["severity"] == "critical"
     assert (row["peak_anomaly_id"], row["peak_observed"], row["peak_detector"]) == ("a1", 0.3, "adwin")
     assert (row["detected_at"], row["resolved_at"]) == (1_790_000_010_000, None)
+
+
+def test_what_triage_found_out_has_columns() -> None:
+    incident = msgspec.structs.replace(
+        INCIDENT,
+        incident_type="refusal_surge",
+        triage_verdict="model",
+        verdict_for=("prompt v20 was released 4 minutes before",),
+        members=(Member(SegmentKey(("tenant",), ("t",)), "refusal_ratio", 0.3, 0.02, 1_790_000_000_000),),
+        related_change=AnnouncedChange("c1", "prompt", "v20", 1_789_999_760_000, {"prompt_name": "p"}),
+    )
+    (row,) = rows_of("tidewatch.incidents", msgspec.json.encode(incident))
+    assert (row["incident_type"], row["triage_verdict"]) == ("refusal_surge", "model")
+    assert row["verdict_for"] == ["prompt v20 was released 4 minutes before"]
+    assert row["related_change_id"] == "c1"
+    assert orjson.loads(row["members"]) == [
+        {
+            "segment": {"tenant": "t"}, "signal": "refusal_ratio", "observed": 0.3, "expected": 0.02,
+            "since": "2026-09-21T14:13:20.000Z", "label": None,
+        }
+    ]  # fmt: skip
 
 
 def test_versions_follow_the_life_of_an_incident() -> None:

@@ -1,0 +1,42 @@
+"""What TRIAGE may ask DETECT about any series of the present step, whether it has fired or not."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from detectors.records import SegmentKey
+
+
+class Effect(NamedTuple):
+    """The likeliest change of one series."""
+
+    nats: float
+    """How surely it changed: the log-likelihood ratio. Below about 6 it is noise."""
+    since_ms: int
+    """Estimated onset."""
+    n: float
+    """Observations since then; of a rate, events."""
+    observed: float
+    """The signal since the onset, in its unit."""
+    expected: float
+    """What the baseline says it should be, in its unit."""
+    shift: float
+    """Observed minus expected on the signal's comparison scale (``detectors.scales``): a difference of ratios and
+    scores, a difference of logarithms of everything else."""
+    label: str | None = None
+    """Of a mix: the category whose share this is; the one that moved most."""
+
+
+class Effects(Protocol):
+    """DETECT as TRIAGE sees it, at the close of one window."""
+
+    def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
+        """The likeliest change of a series in either direction; None while it learns or where nothing is known.
+
+        Of a frozen series: what it was when it was frozen, or since.
+        """
+        ...
+
+    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
+        """Recent interactions of ``child`` over those of ``parent``, whatever their relation; 0 where unknown."""
+        ...
