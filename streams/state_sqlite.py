@@ -1,8 +1,13 @@
-"""Checkpoints in a SQLite file: for one host."""
+"""Checkpoints in a SQLite file: for one host.
+
+An owner that is paused in the middle of a save holds SQLite's lock for as long as the pause lasts, and would keep
+everybody from taking over. Whoever claims the fleet then goes on in a copy of the file, which takes its name.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import time
@@ -43,6 +48,9 @@ _FROM_1: Final = (
 )
 
 
+LOCKED_SECS: Final = 3.0
+"""How long a lock is waited for; a save holds it for milliseconds."""
+
 _PASSES: Final = frozenset(
     {
         *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM),
@@ -73,6 +81,8 @@ class SqliteStateStore:
         self._serial = 0
         self._set_aside: list[str] = []
         self._connection: sqlite3.Connection | None = None
+        self._file = 0
+        """The inode of the file that the connection is to."""
         self.steps = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
 
@@ -101,7 +111,13 @@ class SqliteStateStore:
     def _claim(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._open_and_claim()
+            try:
+                self._open_and_claim()
+            except sqlite3.OperationalError as error:
+                if _code_of(error) != sqlite3.SQLITE_BUSY:
+                    raise
+                self._go_on_in_a_copy()
+                self._open_and_claim()
         except _Damaged as damage:
             self._put_aside(damage)
             self._open_and_claim()
@@ -121,9 +137,14 @@ class SqliteStateStore:
             raise
 
     def _open(self) -> sqlite3.Connection:
+        """A connection to the file that has the name now."""
+        if self._connection is not None and self._file != self._inode():
+            self._close()
         if self._connection is None:
-            connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+            before = self._inode()  # a file that is replaced from here on is opened again
+            connection = sqlite3.connect(self._path, timeout=LOCKED_SECS, isolation_level=None)
             self._connection = connection
+            self._file = before or self._inode()
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
@@ -158,14 +179,45 @@ class SqliteStateStore:
             return os.access(self._path, os.W_OK)
         return code not in _PASSES
 
+    def _inode(self) -> int:
+        """Of the file that has the name; 0 if none has."""
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return 0
+
+    def _go_on_in_a_copy(self) -> None:
+        """Leave the file to whoever holds its lock: reading needs none.
+
+        What its holder still saves is not seen any more; it finds that when it looks at the name, and the log
+        has the rest. Ends of this process on the way leave a whole file, or one that is refused as damaged.
+        """
+        self._close()
+        copy = self._path.with_name(f"{self._path.name}.copy")
+        copy.unlink(missing_ok=True)
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=LOCKED_SECS)) as reader:
+                reader.execute("VACUUM INTO ?", (str(copy),))
+        except sqlite3.DatabaseError as error:
+            if self._is_damage(error):
+                raise _Damaged(str(error)) from error
+            raise
+        _sync(copy)
+        self._remove_log()  # first: it would be applied to the copy
+        copy.replace(self._path)
+        _sync(self._path.parent)
+
     def _put_aside(self, damage: Exception) -> None:
         """The file under another name; its log and shared memory are of no use without it."""
         self._close()
         moved = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
         self._path.rename(moved)
+        self._remove_log()
+        self._set_aside.append(f"{self._path} was damaged ({damage}) and is now {moved.name}")
+
+    def _remove_log(self) -> None:
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self._set_aside.append(f"{self._path} was damaged ({damage}) and is now {moved.name}")
 
     def _load(self) -> Loaded:
         try:
@@ -211,7 +263,15 @@ class SqliteStateStore:
 
     def _write(self, checkpoint: Checkpoint) -> None:
         sealed = seal(checkpoint, self._fleet, self._key)
-        connection = self._open()
+        while True:
+            self._insert(self._open(), sealed)
+            if self._file == self._inode():
+                break
+            # Replaced meanwhile: nobody will find it there. The new file says whose the fleet is.
+        self._serial += 1
+        self._slot = next(other for other in SLOTS if other != self._slot)
+
+    def _insert(self, connection: sqlite3.Connection, sealed: bytes) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             row = connection.execute("SELECT epoch FROM owners WHERE fleet = ?", (self._fleet,)).fetchone()
@@ -229,13 +289,20 @@ class SqliteStateStore:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._serial += 1
-        self._slot = next(other for other in SLOTS if other != self._slot)
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _sync(path: Path) -> None:
+    """Return when what is written of a file, or the names of a folder, would outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import pickle
 import random
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
-from streams.state import Checkpoint, Loaded, StateError, StateNewer, encode
+from streams import state_sqlite
+from streams.state import Checkpoint, Loaded, OwnerReplaced, StateError, StateNewer, encode
 from streams.state_sqlite import SqliteStateStore
 
 KEY = b"k" * 32
@@ -49,6 +53,10 @@ async def saved(path: Path) -> Path:
     await store.save(SECOND)
     await store.close()
     return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def change(path: Path, statement: str, *values: object) -> None:
@@ -196,3 +204,61 @@ async def test_a_damage_that_only_a_save_meets_ends_with_a_new_file(tmp_path: Pa
         await store.save(SECOND)
     await store.close()
     assert await reopened(path) == Loaded(None)
+
+
+@pytest.mark.parametrize("saves_anew", [True, False])
+async def test_an_owner_that_is_paused_in_a_save_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves_anew: bool
+) -> None:
+    """Its save ends when another has taken over: it is told so, and what it saved is not there."""
+    path = await saved(tmp_path / "state.sqlite")
+    paused, go_on = threading.Event(), threading.Event()
+
+    def pause(name: str) -> None:
+        if name == "sqlite.in-transaction" and not paused.is_set():
+            paused.set()
+            go_on.wait(30)
+
+    monkeypatch.setattr(state_sqlite, "faultpoint", pause)
+    monkeypatch.setattr(state_sqlite, "LOCKED_SECS", 0.3)
+    zombie, owner = (SqliteStateStore(path, "fleet", KEY) for _ in range(2))
+    await zombie.claim()
+    saving = asyncio.create_task(zombie.save(SECOND._replace(position=5500)))
+    await asyncio.to_thread(paused.wait, 30)
+    await owner.claim()
+    assert (await owner.load()).checkpoint == SECOND
+    if saves_anew:
+        await owner.save(SECOND._replace(position=7000))
+    go_on.set()
+    with pytest.raises(OwnerReplaced):
+        await saving
+    with pytest.raises(OwnerReplaced):
+        await zombie.save(SECOND._replace(position=5600))
+    await zombie.close()
+    # The end of the zombie has not touched what is the owner's.
+    await owner.save(SECOND._replace(position=8000))
+    await owner.close()
+    found = await reopened(path)
+    assert found == Loaded(SECOND._replace(position=8000), ())
+    assert names(tmp_path) == ["state.sqlite"]
+
+
+async def test_another_fleet_in_the_same_file_goes_on_in_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_sqlite, "LOCKED_SECS", 0.3)
+    path = tmp_path / "state.sqlite"
+    other, owner = SqliteStateStore(path, "other", KEY), SqliteStateStore(path, "fleet", KEY)
+    await other.claim()
+    await other.save(FIRST)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        await owner.claim()
+    await owner.save(SECOND)
+    await other.save(SECOND)
+    for store, fleet in ((other, "other"), (owner, "fleet")):
+        await store.close()
+        again = SqliteStateStore(path, fleet, KEY)
+        await again.claim()
+        assert (await again.load()).checkpoint == SECOND
+        await again.close()
