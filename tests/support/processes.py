@@ -76,12 +76,15 @@ def tidewatch(*arguments: str, log: Path, cwd: Path, env: dict[str, str] | None 
     return Child([sys.executable, "-m", "streams", *arguments], log, cwd=cwd, env=env)
 
 
-def eventually(condition: Callable[[], object], *, within_secs: float = 30.0, what: str = "") -> None:
-    """Wait until ``condition`` is true; fail with ``what`` if it is not in time."""
+def eventually(
+    condition: Callable[[], object], *, within_secs: float = 30.0, what: str | Callable[[], str] = ""
+) -> None:
+    """Wait until ``condition`` is true; fail with ``what``, or what it says by then, if it is not in time."""
     deadline = time.monotonic() + within_secs
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_secs} s: {what or condition}")
+            said = what() if callable(what) else what
+            raise AssertionError(f"not within {within_secs} s: {said or condition}")
         time.sleep(0.02)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ import orjson
 
 from sinks.clickhouse_config import ClickHouseConfig
 from streams.broker import die_with_parent
+from streams.faultpoints import ENVIRONMENT, FAULTPOINTS
 from tests.recovery.experiment import Experiment, Outcome, Scale
 from tests.recovery.rig.brokers import tansu
 from tests.recovery.rig.run import Run
@@ -34,6 +36,8 @@ from tests.support.store_writer import ROWS
 
 OPEN_SECS: Final = 5.0
 OPERATIONS: Final = ("insert", "merge", "delete")
+DEATHS: Final = tuple(f"{name}:{n}" for name in FAULTPOINTS if name.startswith("record.") for n in (1, 2))
+"""Places of the record worker, and at which pass it dies there."""
 
 
 class _Ledger:
@@ -144,8 +148,10 @@ def _lines(writer: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
             yield orjson.loads(line)
 
 
-def _kill_workers(folder: Path, rng: random.Random, kills: int, minutes: int, per_sec: float) -> Held:
-    """The real record worker with the embedded store, killed at random while it works."""
+def _kill_workers(
+    folder: Path, ends: Sequence[str | None], rng: random.Random, minutes: int, per_sec: float
+) -> Held:
+    """The real record worker with the embedded store, killed while it works: at a place, or at random (None)."""
     import chdb
 
     places = recorded_traffic(minutes, per_sec)
@@ -154,11 +160,11 @@ def _kill_workers(folder: Path, rng: random.Random, kills: int, minutes: int, pe
     with ExitStack() as stack:
         broker = stack.enter_context(tansu())
         run = Run(broker, folder, PARTITIONS, record={"batch_secs": 0.1, "batch_rows": 500})
-        size = len(places) // (kills + 1) + 1
-        for number in range(kills + 1):
-            worker = run.worker(stack, role="record")
+        size = len(places) // (len(ends) + 1) + 1
+        for number, end in enumerate(ends):
+            worker = run.worker(stack, role="record", env={ENVIRONMENT: end} if end else None)
             asyncio.run(send_in_order(run.config, places[number * size : (number + 1) * size]))
-            if number < kills:
+            if end is None:
                 eventually(
                     lambda pid=worker.pid: _rows(run, pid) > 0,  # type: ignore[misc]
                     within_secs=120,
@@ -166,6 +172,10 @@ def _kill_workers(folder: Path, rng: random.Random, kills: int, minutes: int, pe
                 )
                 time.sleep(rng.uniform(0, 0.5))
                 worker.kill()
+            elif (code := worker.wait(120)) != -signal.SIGKILL:
+                raise RuntimeError(f"{end}: exit code {code}")
+        worker = run.worker(stack, role="record")
+        asyncio.run(send_in_order(run.config, places[len(ends) * size :]))
         eventually(lambda: _caught_up(run, worker.pid), within_secs=120, what="the worker catches up")
         worker.end()
         store_undisturbed(
@@ -201,22 +211,21 @@ def _caught_up(run: Run, pid: int) -> bool:
 def run(scale: Scale) -> Outcome:
     rng = scale.random()
     ledger, killed_in = _kill_writers(scale.folder / "direct", rng, scale.pick(3, 100))
-    workers = scale.pick(1, 20)
-    held = _kill_workers(
-        scale.folder / "worker", rng, workers, scale.pick(8, 24), 8.0 if scale.short else 25.0
-    )
+    ends = [None, rng.choice(DEATHS)] if scale.short else [*[None] * 20, *DEATHS]
+    rng.shuffle(ends)
+    held = _kill_workers(scale.folder / "worker", ends, rng, scale.pick(8, 24), 8.0 if scale.short else 25.0)
     failures = list(ledger.failures)
     if ledger.worst_open_secs > OPEN_SECS:
         failures.append(f"opened only after {ledger.worst_open_secs:.1f} s; goal {OPEN_SECS:g} s")
     where = ", ".join(f"{count} × {what}" for what, count in sorted(killed_in.items()))
     return Outcome(
         runs=2,
-        faults=killed_in.total() + workers,
+        faults=killed_in.total() + len(ends),
         lost=ledger.lost + held.lost,
         doubled=ledger.doubled + held.doubled,
         worst_stall_secs=ledger.worst_open_secs,
         notes=(
-            f"killed within {where}, and {workers} × the record worker; the stall is opening the store; "
+            f"killed within {where}, and {len(ends)} × the record worker; the stall is opening the store; "
             f"{ledger.written_unacknowledged} batches were stored and not acknowledged, repeated and stored once"
         ),
         failures=tuple(failures),

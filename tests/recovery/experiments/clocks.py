@@ -87,7 +87,8 @@ def clocks(scale: Scale) -> Outcome:
     length = SHORT if scale.short else FULL
     with ExitStack() as stack:
         broker = stack.enter_context(kafka(scale.folder / "kafka"))
-        run = Run(broker, scale.folder / "run", PARTITIONS, windows=length.windows)
+        letters_each = {"dead_letters_per_1000": 1000}  # so that their reasons can be counted
+        run = Run(broker, scale.folder / "run", PARTITIONS, windows=length.windows, limits=letters_each)
         run.worker(stack)
         start_ms = time.time_ns() // 1_000_000
         disorder_ms = (length.lateness_secs - 1) * 600
@@ -99,7 +100,7 @@ def clocks(scale: Scale) -> Outcome:
         eventually(
             lambda: any(orjson.loads(value)["window_end_ms"] >= until_ms for value in run.read(SUMMARIES)),
             within_secs=120,
-            what=f"the last window closes; the worker said: {run.last_words()}",
+            what=lambda: f"the last window closes; the worker said: {run.last_words()}",
         )
         found = results({topic: run.read(topic) for topic in JUDGED}, until_ms)
         letters = Counter(orjson.loads(value)["reason"] for value in run.read(DEADLETTERS))

@@ -135,7 +135,7 @@ def run(scale: Scale) -> Outcome:
             unsaved += workers.waiting()[0]
             ballast.free()
             began = time.monotonic()
-            eventually(workers.caught_up, within_secs=90, what=f"both go on: {run.last_words()}")
+            eventually(workers.caught_up, within_secs=90, what=lambda: f"both go on: {run.last_words()}")
             stalls.append(time.monotonic() - began)
             failures += workers.complaints()
         run.await_end(events)

@@ -17,6 +17,8 @@ from tests.recovery.rig.trial import Trial, trial
 
 SESSION_SECS: Final[float] = SECTIONS["kafka"]["session_timeout_secs"]
 STOP_SECS: Final = 10.0
+EVERY_SECS: Final = 16.0
+"""From a stop to the next, at most: one after the traffic is over would meet a worker that has nothing to do."""
 
 
 def _zombies(folder: Path, kind: Component, store: str, minutes: int, pauses: int) -> Outcome:
@@ -60,7 +62,7 @@ def sigterm(scale: Scale) -> Outcome:
     stops = scale.pick(2, 20)
     with (
         broker_of("tansu", scale.folder) as broker,
-        trial(broker, scale.folder / "run", minutes=scale.pick(8, 24), feed_secs=stops * 8.0) as (
+        trial(broker, scale.folder / "run", minutes=scale.pick(8, 24), feed_secs=stops * EVERY_SECS) as (
             run,
             outcome,
         ),

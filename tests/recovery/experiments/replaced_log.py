@@ -120,7 +120,7 @@ def _once(scale: Scale, replace: Callable[[Run, Service], None]) -> Outcome:
         eventually(
             lambda: _told(run),
             within_secs=90,
-            what=f"an alert that the log was replaced; the worker said {run.last_words()}",
+            what=lambda: f"an alert that the log was replaced; the worker said {run.last_words()}",
         )
         run.await_end(events)
         verdict = compare(run.results(events), offline(events))

@@ -185,7 +185,7 @@ class Run:
         eventually(
             last_window_closed,
             within_secs=within_secs,
-            what=f"the last window closes; the last worker said: {self.last_words()}",
+            what=lambda: f"the last window closes; the last worker said: {self.last_words()}",
         )
 
     def await_progress(self, *, within_secs: float = LIMIT_SECS) -> None:
@@ -194,12 +194,16 @@ class Run:
         eventually(
             lambda: self.summaries_written() > before,
             within_secs=within_secs,
-            what=f"the workers go on; the last one said: {self.last_words()}",
+            what=lambda: f"the workers go on; the last one said: {self.last_words()}",
         )
 
     def last_words(self) -> str:
-        log = self.folder / f"worker-{self.started}.log"
-        return log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
+        """Of the three workers that were started last."""
+        said = []
+        for number in range(max(1, self.started - 2), self.started + 1):
+            log = self.folder / f"worker-{number}.log"
+            said.append(f"{log.name}: {log.read_text(errors='replace')[-700:] if log.exists() else ''}")
+        return "\n".join(said)
 
 
 def offline(

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ import orjson
 
 from streams.topics import SUMMARIES
 from tests.recovery.experiment import Outcome
+from tests.recovery.rig.durable import Durable
 from tests.recovery.rig.measure import Usage
 from tests.recovery.rig.run import Event, Run, end_ms, offline, traffic
 from tests.recovery.rig.verdict import Results, compare
@@ -52,6 +53,7 @@ class Trial:
         self.at_end: list[Callable[[], None]] = []
         """Called when all is done and the broker still runs."""
         self.usage = Usage(self.pids)
+        self.durable = Durable(run.config) if run.config.checkpoint.store == "sqlite" else None
         self._stack = stack
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -113,7 +115,7 @@ class Trial:
         eventually(
             went_on,
             within_secs=within_secs,
-            what=f"the workers go on; the last one said: {self.run.last_words()}",
+            what=lambda: f"the workers go on; the last one said: {self.run.last_words()}",
         )
 
     def _all_closed(self, last_ms: int) -> bool:
@@ -155,12 +157,14 @@ def trial(
         keeper.start()
         stack.callback(keeper.join)
         stack.callback(running.end)
-        with running.usage:
+        with running.usage, running.durable or nullcontext():
             yield running, outcome
             feeder.join()
             run.await_end(events, within_secs=END_SECS)
             for call in running.at_end:
                 call()
+    if running.durable is not None:
+        running.failures += running.durable.failures()
     verdict = compare(run.results(events), truth(minutes))
     outcome.append(
         Outcome(
