@@ -27,10 +27,11 @@ from streams.backtest.scoring import (
     segments_as,
     unlabelled_ms,
 )
-from streams.backtest.warmup import WarmUp
+from streams.backtest.warmup import Snapshots, WarmUp
 from streams.backtest.windows import Arriving, InOrder, Window
 from streams.config import Config
 from streams.decide import Decide
+from streams.simulate.arrivals import PEAK_MS
 from streams.simulate.catalogue import Span, plan
 from streams.simulate.disorder import disordered
 from streams.simulate.events import Event
@@ -41,10 +42,14 @@ from streams.simulate.twins import TWINS
 
 _ONSET: Final = 11
 """Tag of the random stream that times of day are drawn from."""
+LEAD_MS: Final = HOUR_MS // 2
+"""Quiet traffic before the first thing happens, at least."""
 HOLD_MS: Final = HOUR_MS // 2
 """So long an incident goes on after it was detected, so that it can get its severity and its segment."""
-_WORTH_ENDING: Final = 4
-"""An incident is ended early when what is left of it is longer than so many delays."""
+LONGEST_HOLD_MS: Final = 6 * HOUR_MS
+"""So long it goes on at most until the target has passed, for the sake of what it is compared with."""
+_WORTH_ENDING_MS: Final = HOUR_MS // 2
+"""An incident is ended early when this saves so much."""
 _QUIET_MS: Final = 7 * DAY_MS
 _AFTER_MS: Final = HOUR_MS // 2
 """Watched after an incident cleared: its end must not look like another one."""
@@ -69,6 +74,7 @@ class Result(msgspec.Struct, frozen=True):
     notices: list[Notice]
     events: int
     took_secs: float
+    """Time of the processor."""
     capped: bool
     """It was cut off by ``max_days`` before its end."""
 
@@ -82,12 +88,11 @@ class Branch:
 
     def __init__(self, config: Config, warm_up: WarmUp, job: Job, max_days: float) -> None:
         self._config, self._job = config, job
-        self.start_ms = warm_up.end_ms
+        self.start_ms, onset_ms = begin(job, warm_up)
         self._limit_ms = self.start_ms + round(max_days * DAY_MS)
-        self._span = Span(self.start_ms, self.start_ms + _NO_END_MS, warm_up.rate_per_day, job.seed)
-        onset_ms = self.start_ms + _onset_ms(job, config.base_window_ms)
+        span = Span(self.start_ms, self.start_ms + _NO_END_MS, warm_up.rate_per_day, job.seed)
         strength = "medium" if job.kind in ("benign", "trap") else job.variant
-        self._plan = plan(job.scenario, strength, onset_ms, self._span, benign=job.kind == "benign")
+        self._plan = plan(job.scenario, strength, onset_ms, span, benign=job.kind == "benign")
         self.labels = [_label(truth) for truth in self._plan.truths]
         self._effects = list(self._plan.effects)
         self._spec = TrafficSpec.per_day(
@@ -105,7 +110,7 @@ class Branch:
 
     def run(self, decide: Decide) -> Result:
         """Through to the end of what must be seen."""
-        began = time.perf_counter()
+        began = time.process_time()
         until_ms = self.start_ms
         for window in self._windows():
             decision = decide.decide(window.start_ms, window.block)
@@ -128,7 +133,7 @@ class Branch:
             unlabelled_ms=unlabelled_ms(self.start_ms, until_ms, verdicts),
             notices=self.notices,
             events=self.events,
-            took_secs=time.perf_counter() - began,
+            took_secs=time.process_time() - began,
             capped=any(label.end_ms > until_ms for label in self.labels),
         )
 
@@ -170,19 +175,15 @@ class Branch:
         if now_ms <= label.start_ms or now_ms > label.end_ms:
             return
         [verdict] = self._judge(now_ms)
-        late_ms = round(1000 * (verdict.delay_secs or 0.0))
-        missed = verdict.noticed and not verdict.detected and not self._may_be_in_target(verdict, now_ms)
-        if not (verdict.detected or missed) or label.end_ms - now_ms <= max(HOLD_MS, _WORTH_ENDING * late_ms):
+        missed = verdict.noticed and not verdict.detected and verdict.target_passed_ms < now_ms
+        if not (verdict.detected or missed):
             return
-        end_ms = max(now_ms + HOLD_MS, self._generated_until_ms)
+        hold_ms = min(max(HOLD_MS, verdict.target_passed_ms - now_ms), LONGEST_HOLD_MS)
+        end_ms = max(now_ms + hold_ms, self._generated_until_ms)
+        if label.end_ms - end_ms <= _WORTH_ENDING_MS:
+            return
         self._effects[:] = [replace(e, end_ms=min(e.end_ms, end_ms)) for e in self._effects]
         self.labels = [msgspec.structs.replace(label, end_ms=end_ms)]
-
-    def _may_be_in_target(self, verdict: Verdict, now_ms: int) -> bool:
-        label = verdict.label
-        from_ms = label.start_ms if label.counts_from_ms is None else label.counts_from_ms
-        passed = self._affected(0).between(from_ms, now_ms)
-        return passed <= (label.target_events or 0) + verdict.allowance_events
 
     def _is_over(self, now_ms: int) -> bool:
         if self._job.kind == "quiet":
@@ -215,20 +216,30 @@ class Branch:
         return counter.affected(at)
 
 
-def run_branch(config: Config, warm_up: WarmUp, snapshot: bytes, job: Job, max_days: float) -> Result:
-    """Run a branch from the snapshot of the warm-up."""
-    decide, anew = Decide.restore(config, snapshot)
+def run_branch(config: Config, warm_up: WarmUp, snapshots: Snapshots, max_days: float, job: Job) -> Result:
+    """Run a branch from the snapshot where it begins."""
+    branch = Branch(config, warm_up, job, max_days)
+    decide, anew = Decide.restore(config, snapshots.path(branch.start_ms).read_bytes())
     if anew:
         raise ValueError(f"the warm-up does not fit this program: {anew[0]}")
-    return Branch(config, warm_up, job, max_days).run(decide)
+    return branch.run(decide)
 
 
-def _onset_ms(job: Job, window_ms: int) -> int:
-    """When it begins, after the warm-up: some time of the first day, or the same a week later."""
-    rng = np.random.default_rng([job.seed, _ONSET, zlib.crc32(job.name.encode())])
-    onset_ms = window_ms + int(rng.random() * (DAY_MS - window_ms))
+def begin(job: Job, warm_up: WarmUp) -> tuple[int, int]:
+    """Where the branch begins, and when its incident does: at a time of day that the seed chooses, soon after."""
+    beginnings = warm_up.beginnings_ms
+    if job.kind == "quiet":
+        return beginnings[-1], beginnings[-1]
+    if job.scenario == "T8":  # always at the daily peak
+        first_ms = beginnings[0] - beginnings[0] % DAY_MS + PEAK_MS
+    else:
+        rng = np.random.default_rng([job.seed, _ONSET, zlib.crc32(job.name.encode())])
+        first_ms = beginnings[0] + LEAD_MS + int(rng.random() * DAY_MS)
+    start_ms = max(at_ms for at_ms in beginnings if at_ms <= first_ms - LEAD_MS)
+    if job.scenario == "T6":  # the tenant comes first, then the incident
+        return start_ms, first_ms + 12 * HOUR_MS
     repeated = job.scenario == "T3" or (job.kind == "benign" and TWINS[job.scenario].weekly)
-    return onset_ms + (7 * DAY_MS if repeated else 0)
+    return start_ms, first_ms + (7 * DAY_MS if repeated else 0)
 
 
 def _label(truth: Truth) -> Label:

@@ -87,6 +87,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """Firing alerts of the whole fleet from the onset to the end of the grace period."""
     critical: bool
     """Whether any of these was critical."""
+    target_passed_ms: int
+    """About when the target and the allowance have passed, at the rate of the first hour."""
     cleared: bool | None
     """What detected it had resolved within twice the delay after the end; None if that was not watched so long."""
     grace_end_ms: int
@@ -156,7 +158,8 @@ def judge(
         known_ms = by.at_ms + setting.lateness_ms
         delay_secs = max(0.0, (known_ms - counts_from_ms) / 1000)
         delay_events = affected.between(counts_from_ms, known_ms)
-    delay_ms = max(_target_ms(label, per_ms, wait_ms), round(1000 * (delay_secs or 0.0)))
+    target_ms = _target_ms(label, per_ms, wait_ms)
+    delay_ms = max(target_ms, round(1000 * (delay_secs or 0.0)))
     grace_end_ms = label.end_ms + 2 * delay_ms
     said = max((n.severity for n in typed or about), key=SEVERITIES.index, default="none")
     alerts = [n for n in notices if n.firing and n.told and label.start_ms < n.at_ms <= grace_end_ms]
@@ -175,6 +178,7 @@ def judge(
         segment_right=by is not None and _named(label, by, setting),
         alerts=len(alerts),
         critical=any(n.severity == "critical" for n in alerts),
+        target_passed_ms=counts_from_ms + target_ms,
         cleared=_cleared(by, notices, grace_end_ms, until_ms),
         grace_end_ms=grace_end_ms,
     )

@@ -6,14 +6,15 @@ import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from streams.backtest.branch import Result, run_branch
 from streams.backtest.jobs import Job
-from streams.backtest.warmup import WarmUp, code_key, warmed_up
+from streams.backtest.warmup import Snapshots, WarmUp, code_key
 from streams.config import Config
 
 _DECODER: Final = msgspec.json.Decoder(Result)
@@ -55,9 +56,11 @@ def run_suite(
             done(result)
     left = [job for job in jobs if job not in found]
     if left:
-        snapshot = warmed_up(settings.folder, config, settings.warm_up, warming, fresh=settings.fresh)
+        snapshots = Snapshots(settings.folder, config, settings.warm_up)
+        snapshots.make(warming, fresh=settings.fresh)
         with path.open("ab") as journal:
-            for result in _branches(config, settings, snapshot, left):
+            journal.write(b"\n")  # a line that was cut off stays alone
+            for result in _branches(config, settings, snapshots, left):
                 journal.write(msgspec.json.encode(result) + b"\n")
                 journal.flush()
                 found[result.job] = result
@@ -85,16 +88,16 @@ def read_journal(path: Path) -> Iterator[Result]:
             continue
 
 
-def _branches(config: Config, settings: Settings, snapshot: Path, jobs: Sequence[Job]) -> Iterator[Result]:
-    arguments = (config, settings.warm_up, snapshot, settings.max_days)
+def _branches(
+    config: Config, settings: Settings, snapshots: Snapshots, jobs: Sequence[Job]
+) -> Iterator[Result]:
+    run = partial(run_branch, config, settings.warm_up, snapshots, settings.max_days)
     if settings.processes == 1 or len(jobs) == 1:
-        _begin(*arguments)
-        yield from map(_branch, jobs)
+        yield from map(run, jobs)
         return
-    with ProcessPoolExecutor(
-        min(settings.processes, len(jobs)), multiprocessing.get_context("spawn"), _begin, arguments
-    ) as pool:
-        waiting: set[Future[Result]] = {pool.submit(_branch, job) for job in jobs}
+    processes = min(settings.processes, len(jobs))
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        waiting: set[Future[Result]] = {pool.submit(run, job) for job in jobs}
         try:
             while waiting:
                 ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -102,15 +105,3 @@ def _branches(config: Config, settings: Settings, snapshot: Path, jobs: Sequence
                     yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-_begun: dict[str, Any] = {}
-"""What every branch of this process begins with."""
-
-
-def _begin(config: Config, warm_up: WarmUp, snapshot: Path, max_days: float) -> None:
-    _begun.update(config=config, warm_up=warm_up, snapshot=snapshot.read_bytes(), max_days=max_days)
-
-
-def _branch(job: Job) -> Result:
-    return run_branch(job=job, **_begun)

@@ -10,15 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from streams.backtest.windows import InOrder
+from streams.backtest.windows import simulated
 from streams.config import Config
 from streams.decide import Decide
 from streams.simulate.incidents import DAY_MS, HOUR_MS
-from streams.simulate.traffic import TrafficSpec, generate
+from streams.simulate.traffic import TrafficSpec
 
 PACKAGE_ROOT: Final = Path(__file__).resolve().parents[2]
-START_MS: Final = 1_788_739_200_000
-"""2026-09-07, a Monday."""
+END_MS: Final = 1_791_331_200_000
+"""2026-10-07, a Wednesday: the warm-up ends with a weekday, wherever it begins."""
+STEP_MS: Final = 3 * HOUR_MS
+BEGINNINGS: Final = 8
+"""The last day is kept every three hours: a branch begins shortly before its incident, whatever the time of day."""
 SEED: Final = 900_001
 """Of the traffic that is learned from; no branch has it."""
 _NOT_DETECTION: Final = ("backtest", "commands", "demo", "operate", "series")
@@ -33,9 +36,14 @@ class WarmUp(NamedTuple):
     rate_per_day: float
 
     @property
-    def end_ms(self) -> int:
-        """Where the branches begin: at a full hour."""
-        return START_MS + round(self.days * DAY_MS / HOUR_MS) * HOUR_MS
+    def start_ms(self) -> int:
+        """At a full hour."""
+        return END_MS - round(self.days * DAY_MS / HOUR_MS) * HOUR_MS
+
+    @property
+    def beginnings_ms(self) -> list[int]:
+        """Where branches may begin, ascending; the last is the end."""
+        return [END_MS - STEP_MS * back for back in reversed(range(BEGINNINGS))]
 
 
 def default_folder() -> Path:
@@ -63,31 +71,51 @@ def code_key(config: Config) -> str:
     return digest.hexdigest()
 
 
-def snapshot_path(folder: Path, config: Config, warm_up: WarmUp) -> Path:
-    """Where the snapshot of this warm-up of this program lies or will lie."""
-    return folder / f"warm-{code_key(config)}-{warm_up.days:g}d-{warm_up.rate_per_day:g}.snapshot"
+class Snapshots:
+    """The fleet at each beginning, on disk; and how far an interrupted warm-up has come."""
 
+    def __init__(self, folder: Path, config: Config, warm_up: WarmUp) -> None:
+        self._config = config
+        self._warm_up = warm_up
+        self._stem = folder / f"warm-{code_key(config)}-{warm_up.days:g}d-{warm_up.rate_per_day:g}"
 
-def warmed_up(
-    folder: Path, config: Config, warm_up: WarmUp, progress: Callable[[float], None], *, fresh: bool = False
-) -> Path:
-    """The path of the snapshot; makes it, if there is none yet. ``progress`` hears the share that is done."""
-    path = snapshot_path(folder, config, warm_up)
-    if path.exists() and not fresh:
-        return path
-    decide = Decide(config)
-    spec = TrafficSpec.per_day(
-        START_MS, (warm_up.end_ms - START_MS) / DAY_MS, warm_up.rate_per_day, seed=SEED
-    )
-    windows = InOrder(config, spec)
-    for batch in generate(spec):
-        for window in windows.add(batch):
+    def path(self, at_ms: int) -> Path:
+        """Of the snapshot at one of ``WarmUp.beginnings_ms``."""
+        return self._stem.with_name(f"{self._stem.name}-{(END_MS - at_ms) // HOUR_MS}h.snapshot")
+
+    def make(self, progress: Callable[[float], None], *, fresh: bool) -> None:
+        """Make those that are missing. ``progress`` hears the share that is done.
+
+        Raises:
+            OSError: the folder cannot be used.
+        """
+        wanted = self._warm_up.beginnings_ms
+        if not fresh and all(self.path(at_ms).exists() for at_ms in wanted):
+            return
+        self._stem.parent.mkdir(parents=True, exist_ok=True)
+        kept = self._stem.with_name(f"{self._stem.name}-part.snapshot")
+        decide = Decide(self._config)
+        if kept.exists() and not fresh:
+            decide, _ = Decide.restore(self._config, kept.read_bytes())
+        start_ms, window_ms = self._warm_up.start_ms, self._config.base_window_ms
+        from_ms = start_ms + decide.windows_closed * window_ms
+        spec = TrafficSpec.per_day(
+            from_ms, (END_MS - from_ms) / DAY_MS, self._warm_up.rate_per_day, seed=SEED
+        )
+        for window in simulated(self._config, spec):
             decide.decide(window.start_ms, window.block)
-        progress((batch[-1].occurred_at_ms - START_MS) / (warm_up.end_ms - START_MS))
-    for window in windows.finish():
-        decide.decide(window.start_ms, window.block)
-    folder.mkdir(parents=True, exist_ok=True)
+            end_ms = window.start_ms + window_ms
+            if end_ms in wanted:
+                _write(self.path(end_ms), decide.snapshot())
+            elif end_ms % DAY_MS == 0:
+                _write(kept, decide.snapshot())
+            if end_ms % HOUR_MS == 0:
+                progress((end_ms - start_ms) / (END_MS - start_ms))
+        kept.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All or nothing."""
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_bytes(decide.snapshot())
+    partial.write_bytes(data)
     partial.replace(path)
-    return path

@@ -31,7 +31,7 @@ from streams.partials import decode_log_record
 from streams.segments import Segmenter
 from streams.signals import LAYOUT
 from streams.simulate.events import Event
-from streams.simulate.traffic import TrafficSpec
+from streams.simulate.traffic import TrafficSpec, generate
 from streams.topics import PARTIALS, TOPIC_OF_STREAM
 
 FAR_FUTURE_MS: Final = 1 << 46
@@ -158,6 +158,14 @@ def _changes(due: Sequence[Event]) -> list[tuple[int, dict[str, Any]]]:
     chunk = decode_chunk("change", [event for event in due if event.kind == "change"], FAR_FUTURE_MS)
     plain = [(change.occurred_at, msgspec.to_builtins(change)) for change in chunk.events]
     return sorted(plain, key=lambda entry: str(entry[1]["change_id"]))
+
+
+def simulated(config: Config, spec: TrafficSpec) -> Iterator[Window]:
+    """The windows of this traffic, without announcements."""
+    in_order = InOrder(config, spec)
+    for batch in generate(spec):
+        yield from in_order.add(batch)
+    yield from in_order.finish()
 
 
 class Arriving:

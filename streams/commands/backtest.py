@@ -24,7 +24,7 @@ from streams.commands.common import BAD_USAGE, config_option, fail, load_or_exit
 @click.option(
     "--seed-offset", type=click.IntRange(0, 800_000), default=0, show_default=True, help="The first seed."
 )
-@click.option("--warm-up-days", type=click.FloatRange(0.1, 100), default=28.0, show_default=True)
+@click.option("--warm-up-days", type=click.FloatRange(1, 100), default=28.0, show_default=True)
 @click.option("--rate-per-day", type=click.FloatRange(1000, 1e7), default=100_000.0, show_default=True)
 @click.option(
     "--max-days", type=click.FloatRange(0.1, 100), default=60.0, show_default=True, help="The longest branch."
