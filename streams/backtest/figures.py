@@ -117,7 +117,7 @@ def _row(name: str, results: Sequence[Result]) -> Row:
     events = [v.delay_events for v in known if v.delay_events is not None]
     secs = [v.delay_secs for v in known if v.delay_secs is not None]
     detected = len(caught) / len(verdicts)
-    said = [f"{v.by.type or '-'}: {v.by.signal} {v.by.segment}" for v in known if v.by is not None]
+    said = [f"{v.by.type}: {v.by.signal} {v.by.segment}" for v in known if v.by is not None]
     cleared = [v.cleared for v in verdicts if v.cleared is not None]
     return Row(
         name=name,
