@@ -30,10 +30,14 @@ from detectors.scales import Scales
 from detectors.scoring import Scored, Scoring
 from detectors.sketches.window import WindowBlock
 from detectors.tails import Tails
+from detectors.view import View
+from detectors.volumes import Volumes
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 LEVEL: Final = "level"
 """Name under which DETECT says that the level of a frozen series is back."""
+VOLUME: Final = "request_rate"
+"""The signal whose count is the number of interactions."""
 _GROWN: Final = 1.1
 """Evidence that grew by this factor is news."""
 
@@ -102,6 +106,8 @@ class Detect:
         self._bad_up: Bools = np.array([signal.worse in ("up", "both") for signal in self._signals], bool)
         self._bad_down: Bools = np.array([signal.worse in ("down", "both") for signal in self._signals], bool)
         self._frozen = Frozen(params.frozen)
+        self._volumes = Volumes()
+        self._view = View(self._column, self._rows, self._glr, self._baseline, self._scales, self._volumes)
         self._said = [
             Columns(at_ms=(np.int64, -1), severity=(np.int8, -1), statistic=(np.float64, 0.0))
             for _ in self._detectors
@@ -123,6 +129,8 @@ class Detect:
         if tuple(block.signals) != tuple(self._column):
             raise ValueError(f"window has signals {block.signals}, expected {tuple(self._column)}")
         rows = self._place(block)
+        self._volumes.add(rows, block.counts[:, self._column[VOLUME]], block.window_end_ms)
+        self._view.renew(block.window_end_ms)
         done = self._panes.add(block, rows)
         scored = self._scoring.score(done, block.window_end_ms)
         evidence = self._detect(scored, block) + self._back(scored, block)
@@ -137,6 +145,11 @@ class Detect:
         evidence.sort(key=lambda e: (e.segment, self._column[e.signal], order[e.detector]))
         evidence += self._book.step(block)
         return Judged(evidence, *self._expectations(rows, block.window_end_ms))
+
+    @property
+    def effects(self) -> View:
+        """What every series shows as of the last window, for TRIAGE."""
+        return self._view
 
     def apply(self, verdicts: Iterable[Verdict]) -> None:
         """Do what TRIAGE decided in this step; unknown segments are ignored."""
@@ -162,6 +175,7 @@ class Detect:
     def _place(self, block: WindowBlock) -> Ints:
         rows, freed = self._rows.place(block.segments, block.window_end_ms)
         size = self._rows.size * len(self._signals)
+        self._volumes.grow(self._rows.size)
         parts: list[Bank] = [self._panes, self._frozen, self._tails, *self._detectors, *self._said]
         self._baseline.grow(size)
         for part in parts:
@@ -169,6 +183,7 @@ class Detect:
         if len(freed):
             index = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
             self._baseline.reset(index, forget_season=True)
+            self._volumes.reset(freed)
             for part in parts:
                 part.reset(index)
         return rows
@@ -313,6 +328,7 @@ class Detect:
             "panes": self._panes.to_state(),
             "baseline": self._baseline.to_state(),
             "tails": self._tails.to_state(),
+            "volumes": self._volumes.to_state(),
             "frozen": self._frozen.to_state(),
             "detectors": {
                 d.name: {"params": repr(d.params), "state": d.to_state(), "said": said.to_state()}
@@ -333,6 +349,7 @@ class Detect:
         self._panes.from_state(state["panes"])
         self._baseline.from_state(state["baseline"])
         self._tails.from_state(state["tails"])
+        self._volumes.from_state(state["volumes"])
         self._frozen.from_state(state["frozen"])
         anew = []
         for detector, said in zip(self._detectors, self._said, strict=True):

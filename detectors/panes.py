@@ -22,7 +22,7 @@ class PanesParams(Params):
     """How much makes a pane."""
 
     events: int = Field(
-        default=10,
+        default=5,
         ge=1,
         le=1_000_000,
         description="Observations that complete a pane of a ratio, mean or quantile.",

@@ -1,0 +1,43 @@
+"""How much traffic each segment had lately, for shares of one segment in another."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import Columns, Ints, State
+
+_HALF_LIFE_MS: Final = 3_600_000.0
+
+
+class Volumes:
+    """Interactions of every row, exponentially fading in event time."""
+
+    def __init__(self) -> None:
+        self._state = Columns(events=(np.float64, 0.0), at_ms=(np.int64, 0))
+
+    def grow(self, size: int) -> None:
+        self._state.grow(size)
+
+    def reset(self, rows: Ints) -> None:
+        self._state.reset(rows)
+
+    def add(self, rows: Ints, events: NDArray[np.int64], now_ms: int) -> None:
+        """Interactions of some rows in the window that ends now."""
+        events_then, at_ms = self._state["events"], self._state["at_ms"]
+        events_then[rows] = events_then[rows] * 0.5 ** ((now_ms - at_ms[rows]) / _HALF_LIFE_MS) + events
+        at_ms[rows] = now_ms
+
+    def recent(self, row: int, now_ms: int) -> float:
+        """What is left of a row's interactions now."""
+        gone_ms = now_ms - int(self._state["at_ms"][row])
+        kept: float = 0.5 ** (gone_ms / _HALF_LIFE_MS)
+        return float(self._state["events"][row]) * kept
+
+    def to_state(self) -> State:
+        return self._state.to_state()
+
+    def from_state(self, state: State) -> None:
+        self._state.from_state(state)
