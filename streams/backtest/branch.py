@@ -15,6 +15,7 @@ from streams.backtest.affected import Counter
 from streams.backtest.jobs import Job
 from streams.backtest.notices import notices_of
 from streams.backtest.overlap import in_reference
+from streams.backtest.plain import METHODS, Alarm
 from streams.backtest.scoring import (
     Affected,
     FalseAlarm,
@@ -27,10 +28,9 @@ from streams.backtest.scoring import (
     segments_as,
     unlabelled_ms,
 )
-from streams.backtest.warmup import Snapshots, WarmUp
+from streams.backtest.warmup import Fleet, Snapshots, WarmUp
 from streams.backtest.windows import Arriving, InOrder, Window
 from streams.config import Config
-from streams.decide import Decide
 from streams.simulate.arrivals import PEAK_MS
 from streams.simulate.catalogue import Span, plan
 from streams.simulate.disorder import disordered
@@ -72,6 +72,8 @@ class Result(msgspec.Struct, frozen=True):
     false_alarms: list[FalseAlarm]
     unlabelled_ms: int
     notices: list[Notice]
+    plain: list[Plain]
+    """The same by the methods that detection is compared with."""
     events: int
     took_secs: float
     """Time of the processor."""
@@ -81,6 +83,26 @@ class Result(msgspec.Struct, frozen=True):
     @property
     def job(self) -> Job:
         return Job(self.scenario, self.variant, self.seed)
+
+
+class PlainVerdict(msgspec.Struct, frozen=True):
+    """One label, judged by the alarms of one plain method, whose type and severity do not count."""
+
+    noticed: bool
+    in_target: bool
+    delay_events: int | None
+    delay_secs: float | None
+    alarms: int
+    """From the onset to the end of the grace period."""
+
+
+class Plain(msgspec.Struct, frozen=True):
+    """What one plain method said in a branch."""
+
+    method: str
+    verdicts: list[PlainVerdict]
+    false_alarms: int
+    unlabelled_ms: int
 
 
 class Branch:
@@ -99,6 +121,7 @@ class Branch:
             self.start_ms, _NO_END_MS / DAY_MS, warm_up.rate_per_day, seed=job.seed, effects=self._effects
         )
         self.notices: list[Notice] = []
+        self._alarms: dict[str, list[Notice]] = {method: [] for method in METHODS}
         self.events = 0
         self._counter = Counter(self.labels, [truth.segment for truth in self._plan.truths])
         self._setting = Setting(
@@ -108,12 +131,14 @@ class Branch:
         )
         self._generated_until_ms = self.start_ms
 
-    def run(self, decide: Decide) -> Result:
+    def run(self, fleet: Fleet) -> Result:
         """Through to the end of what must be seen."""
         began = time.process_time()
         until_ms = self.start_ms
         for window in self._windows():
-            decision = decide.decide(window.start_ms, window.block)
+            decision = fleet.decide.decide(window.start_ms, window.block)
+            for alarm in fleet.plain.watch(decision.window):
+                self._alarms[alarm.method].append(_from_alarm(alarm))
             until_ms = decision.window.window_end_ms
             fresh = list(notices_of(decision, in_reference))
             self.notices += fresh
@@ -132,6 +157,7 @@ class Branch:
             false_alarms=false_alarms(self.notices, verdicts),
             unlabelled_ms=unlabelled_ms(self.start_ms, until_ms, verdicts),
             notices=self.notices,
+            plain=[self._plain(method, until_ms) for method in METHODS],
             events=self.events,
             took_secs=time.process_time() - began,
             capped=any(label.end_ms > until_ms for label in self.labels),
@@ -201,6 +227,20 @@ class Branch:
             for at, label in enumerate(self.labels)
         ]
 
+    def _plain(self, method: str, until_ms: int) -> Plain:
+        alarms = self._alarms[method]
+        any_type = [msgspec.structs.replace(label, type="", severity="", origin="") for label in self.labels]
+        verdicts = [
+            judge(label, alarms, self._affected(at), until_ms, self._setting)
+            for at, label in enumerate(any_type)
+        ]
+        return Plain(
+            method,
+            [PlainVerdict(v.noticed, v.in_target, v.delay_events, v.delay_secs, v.alerts) for v in verdicts],
+            len(false_alarms(alarms, verdicts)),
+            unlabelled_ms(self.start_ms, until_ms, verdicts),
+        )
+
     def _affected(self, at: int) -> Affected:
         """The events that the incident touches; where it takes them away, those that would have been."""
         if self._plan.truths[at].alert_type != "no_data":
@@ -219,10 +259,7 @@ class Branch:
 def run_branch(config: Config, warm_up: WarmUp, snapshots: Snapshots, max_days: float, job: Job) -> Result:
     """Run a branch from the snapshot where it begins."""
     branch = Branch(config, warm_up, job, max_days)
-    decide, anew = Decide.restore(config, snapshots.path(branch.start_ms).read_bytes())
-    if anew:
-        raise ValueError(f"the warm-up does not fit this program: {anew[0]}")
-    return branch.run(decide)
+    return branch.run(snapshots.read(branch.start_ms))
 
 
 def begin(job: Job, warm_up: WarmUp) -> tuple[int, int]:
@@ -256,4 +293,20 @@ def _label(truth: Truth) -> Label:
         target_events=None if benign else truth.target_events,
         benign=benign,
         versioned="prompt_version" in truth.fields,
+    )
+
+
+def _from_alarm(alarm: Alarm) -> Notice:
+    return Notice(
+        at_ms=alarm.at_ms,
+        incident_id=f"{alarm.segment.label} {alarm.signal} {alarm.at_ms}",
+        firing=True,
+        told=True,
+        severity="warning",
+        type="",
+        origin="",
+        segment=in_reference(alarm.segment.as_dict()),
+        signal=alarm.signal,
+        detector=alarm.method,
+        started_at_ms=alarm.at_ms,
     )

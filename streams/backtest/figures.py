@@ -10,10 +10,20 @@ import msgspec
 import numpy as np
 
 from streams.backtest.branch import Result
+from streams.backtest.plain import METHODS
+from streams.backtest.scoring import Verdict
 
 WEEK_MS = 7 * 86_400_000
 MET_SHARE = 0.95
 """A target is met when this share of the seeds is detected and the median delay is within it."""
+
+
+class PlainRow(msgspec.Struct, frozen=True):
+    """One scenario in one strength, by a plain method; any type counts."""
+
+    noticed: float
+    delay_events_median: float | None
+    met: bool
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -32,6 +42,8 @@ class Row(msgspec.Struct, frozen=True):
     delay_secs_median: float | None
     delay_secs_p90: float | None
     met: bool
+    met_any: bool
+    """The same, any type counting."""
     severity_right: float
     origin_right: float
     segment_right: float
@@ -42,6 +54,8 @@ class Row(msgspec.Struct, frozen=True):
     """Share of the seeds with a critical alert."""
     capped: int
     """Branches that were cut off before the incident's end."""
+    plain: dict[str, PlainRow]
+    """The same by each plain method."""
     said: str
     """What detected or noticed it, most often."""
 
@@ -54,6 +68,19 @@ class Rate(msgspec.Struct, frozen=True):
     per_week: float
     lower: float
     upper: float
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """One method on the whole suite, any type counting."""
+
+    method: str
+    noticed: float
+    """Share of the incidents."""
+    targets_met: int
+    false_alarms: Rate
+    """In quiet weeks."""
+    beside: Rate
+    """In the parts of the branches where nothing was labelled."""
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -70,6 +97,8 @@ class Figures(msgspec.Struct, frozen=True):
     """False alarms by severity in quiet weeks."""
     beside: dict[str, Rate]
     """The same in the parts of the branches where nothing was labelled."""
+    compared: list[Compared]
+    """Tidewatch first, with its alerts of every severity, then each plain method."""
     fleet_days: float
     secs_per_fleet_day: float
     events_per_sec: float
@@ -94,6 +123,7 @@ def figures_of(results: Sequence[Result]) -> Figures:
         twins_quiet=_share([not any(v.critical for v in r.verdicts) for r in twins]) if twins else None,
         quiet=_false_alarms(by_kind["quiet"]),
         beside=_false_alarms([r for r in results if r.job.kind != "quiet"]),
+        compared=_compared(results, rows),
         fleet_days=days,
         secs_per_fleet_day=took_secs / days if days else 0.0,
         events_per_sec=sum(result.events for result in results) / took_secs if took_secs else 0.0,
@@ -132,10 +162,8 @@ def _row(name: str, results: Sequence[Result]) -> Row:
         delay_events_p90=_quantile(events, 0.9),
         delay_secs_median=_quantile(secs, 0.5),
         delay_secs_p90=_quantile(secs, 0.9),
-        met=bool(caught)
-        and detected >= MET_SHARE
-        and target is not None
-        and median(v.delay_events or 0 for v in caught) <= target + allowance,
+        met=_met(caught, len(verdicts)),
+        met_any=_met([v for v in verdicts if v.noticed], len(verdicts)),
         severity_right=_share([v.severity_right for v in verdicts]),
         origin_right=_share([v.origin_right for v in verdicts]),
         segment_right=_share([v.segment_right for v in verdicts]),
@@ -143,8 +171,55 @@ def _row(name: str, results: Sequence[Result]) -> Row:
         cleared=_share(cleared) if cleared else None,
         critical=_share([v.critical for v in verdicts]),
         capped=sum(result.capped for result in results),
+        plain=_plain_rows(results),
         said=max(sorted(set(said)), key=said.count, default=""),
     )
+
+
+def _met(caught: Sequence[Verdict], seeds: int) -> bool:
+    """Found in enough of the seeds, and in the median within the target and what passes in one window."""
+    if len(caught) < MET_SHARE * seeds or not caught:
+        return False
+    target = caught[0].target_events
+    late = [(v.delay_events or 0) - v.allowance_events for v in caught]
+    return target is not None and median(late) <= target
+
+
+def _plain_rows(results: Sequence[Result]) -> dict[str, PlainRow]:
+    rows = {}
+    for at, method in enumerate(METHODS):
+        verdicts = [verdict for result in results for verdict in result.plain[at].verdicts]
+        events = [v.delay_events for v in verdicts if v.delay_events is not None]
+        rows[method] = PlainRow(
+            _share([v.noticed for v in verdicts]),
+            _quantile(events, 0.5),
+            _share([v.noticed for v in verdicts]) >= MET_SHARE
+            and _share([v.in_target for v in verdicts]) >= 0.5,
+        )
+    return rows
+
+
+def _compared(results: Sequence[Result], rows: Sequence[Row]) -> list[Compared]:
+    incidents = [result for result in results if result.job.kind == "incident"]
+    quiet = [result for result in results if result.job.kind == "quiet"]
+    beside = [result for result in results if result.job.kind != "quiet"]
+
+    def ours(some: Sequence[Result]) -> Rate:
+        return rate(sum(len(r.false_alarms) for r in some), sum(r.unlabelled_ms for r in some) / WEEK_MS)
+
+    def theirs(some: Sequence[Result], at: int) -> Rate:
+        plain = [result.plain[at] for result in some]
+        return rate(sum(p.false_alarms for p in plain), sum(p.unlabelled_ms for p in plain) / WEEK_MS)
+
+    noticed = [verdict.noticed for result in incidents for verdict in result.verdicts]
+    found = [
+        Compared("tidewatch", _share(noticed), sum(row.met_any for row in rows), ours(quiet), ours(beside))
+    ]
+    for at, method in enumerate(METHODS):
+        noticed = [verdict.noticed for result in incidents for verdict in result.plain[at].verdicts]
+        met = sum(row.plain[method].met for row in rows)
+        found.append(Compared(method, _share(noticed), met, theirs(quiet, at), theirs(beside, at)))
+    return found
 
 
 def _false_alarms(results: Sequence[Result]) -> dict[str, Rate]:
@@ -180,4 +255,4 @@ def _quantile(values: Sequence[float], q: float) -> float | None:
 
 
 def _share(flags: Sequence[bool]) -> float:
-    return sum(flags) / len(flags)
+    return sum(flags) / len(flags) if flags else 0.0

@@ -27,6 +27,8 @@ def show(figures: Figures) -> None:
     for where, rates in (("quiet weeks", figures.quiet), ("beside incidents", figures.beside)):
         if rates["critical"].weeks:
             console.print(f"false alarms in {where}: " + ", ".join(_rate(s, r) for s, r in rates.items()))
+    if figures.targets:
+        console.print(_comparison(figures))
     console.print(
         f"{figures.fleet_days:.1f} fleet-days, {figures.secs_per_fleet_day:.1f} s each, "
         f"{figures.events_per_sec:,.0f} records/s in one process"
@@ -60,6 +62,24 @@ def _table(title: str, rows: list[Row]) -> Table:
             f"{row.alerts:g}",
             "" if row.cleared is None else f"{row.cleared:.0%}",
             row.said,
+        )
+    return table
+
+
+def _comparison(figures: Figures) -> Table:
+    title = "Any type counting, beside plain methods on the same windows"
+    table = Table(title=title, box=None, header_style="bold", title_justify="left")
+    table.add_column("method")
+    for heading in ("noticed", "targets met", "false alarms a week", "beside incidents"):
+        table.add_column(heading, justify="right")
+    for found in figures.compared:
+        quiet = f"{found.false_alarms.per_week:.1f}" if found.false_alarms.weeks else ""
+        table.add_row(
+            found.method,
+            f"{found.noticed:.0%}",
+            str(found.targets_met),
+            quiet,
+            f"{found.beside.per_week:.1f}",
         )
     return table
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
+from streams.backtest.plain import PlainDetectors
 from streams.backtest.windows import simulated
 from streams.config import Config
 from streams.decide import Decide
@@ -26,6 +30,7 @@ SEED: Final = 900_001
 """Of the traffic that is learned from; no branch has it."""
 _NOT_DETECTION: Final = ("backtest", "commands", "demo", "operate", "series")
 """Folders of ``streams`` that no result of detection depends on."""
+_KEPT_SECS: Final = 7 * 86_400
 _LIBRARIES: Final = ("numpy", "river", "msgspec", "zstandard")
 
 
@@ -71,6 +76,13 @@ def code_key(config: Config) -> str:
     return digest.hexdigest()
 
 
+class Fleet(NamedTuple):
+    """What a branch begins with."""
+
+    decide: Decide
+    plain: PlainDetectors
+
+
 class Snapshots:
     """The fleet at each beginning, on disk; and how far an interrupted warm-up has come."""
 
@@ -93,29 +105,49 @@ class Snapshots:
         if not fresh and all(self.path(at_ms).exists() for at_ms in wanted):
             return
         self._stem.parent.mkdir(parents=True, exist_ok=True)
+        _forget_old(self._stem.parent)
         kept = self._stem.with_name(f"{self._stem.name}-part.snapshot")
-        decide = Decide(self._config)
+        fleet = Fleet(Decide(self._config), PlainDetectors())
         if kept.exists() and not fresh:
-            decide, _ = Decide.restore(self._config, kept.read_bytes())
+            fleet = self._read(kept)
         start_ms, window_ms = self._warm_up.start_ms, self._config.base_window_ms
-        from_ms = start_ms + decide.windows_closed * window_ms
+        from_ms = start_ms + fleet.decide.windows_closed * window_ms
         spec = TrafficSpec.per_day(
             from_ms, (END_MS - from_ms) / DAY_MS, self._warm_up.rate_per_day, seed=SEED
         )
         for window in simulated(self._config, spec):
-            decide.decide(window.start_ms, window.block)
+            decision = fleet.decide.decide(window.start_ms, window.block)
             end_ms = window.start_ms + window_ms
+            fleet.plain.learn(decision.window, watch=end_ms > END_MS - DAY_MS)
             if end_ms in wanted:
-                _write(self.path(end_ms), decide.snapshot())
+                _write(self.path(end_ms), fleet)
             elif end_ms % DAY_MS == 0:
-                _write(kept, decide.snapshot())
+                _write(kept, fleet)
             if end_ms % HOUR_MS == 0:
                 progress((end_ms - start_ms) / (END_MS - start_ms))
         kept.unlink(missing_ok=True)
 
+    def read(self, at_ms: int) -> Fleet:
+        """The fleet at one of ``WarmUp.beginnings_ms``. Raises OSError if it was not made."""
+        return self._read(self.path(at_ms))
 
-def _write(path: Path, data: bytes) -> None:
+    def _read(self, path: Path) -> Fleet:
+        decide_state, plain_state = msgspec.msgpack.decode(path.read_bytes(), type=tuple[bytes, bytes])
+        decide, anew = Decide.restore(self._config, decide_state)
+        if anew:
+            raise ValueError(f"{path}: the warm-up does not fit this program: {anew[0]}")
+        return Fleet(decide, PlainDetectors.from_state(plain_state))
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove snapshots that were made some days ago: every change of the program has others."""
+    for path in folder.glob("warm-*.snapshot"):
+        if time.time() - path.stat().st_mtime > _KEPT_SECS:
+            path.unlink(missing_ok=True)
+
+
+def _write(path: Path, fleet: Fleet) -> None:
     """All or nothing."""
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_bytes(data)
+    partial.write_bytes(msgspec.msgpack.encode((fleet.decide.snapshot(), fleet.plain.to_state())))
     partial.replace(path)
