@@ -7,7 +7,8 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from streams.backtest.figures import Figures, Rate, Row
+from streams.backtest.figures import Figures, Row
+from streams.backtest.history_table import rate_text, time_text
 
 
 def show(figures: Figures) -> None:
@@ -26,7 +27,9 @@ def show(figures: Figures) -> None:
         console.print(f"{figures.twins_quiet:.0%} of the benign twins without a critical alert")
     for where, rates in (("quiet weeks", figures.quiet), ("beside incidents", figures.beside)):
         if rates["critical"].weeks:
-            console.print(f"false alarms in {where}: " + ", ".join(_rate(s, r) for s, r in rates.items()))
+            console.print(
+                f"false alarms in {where}: " + "; ".join(f"{s} {rate_text(r)}" for s, r in rates.items())
+            )
     if figures.targets:
         console.print(_comparison(figures))
     console.print(
@@ -54,7 +57,7 @@ def _table(title: str, rows: list[Row]) -> Table:
             _number(row.delay_events_p90),
             _number(row.target_events),
             _number(row.allowance_events),
-            _time(row.delay_secs_median),
+            time_text(row.delay_secs_median),
             "yes" if row.met else "no",
             f"{row.severity_right:.0%}",
             f"{row.origin_right:.0%}",
@@ -84,21 +87,5 @@ def _comparison(figures: Figures) -> Table:
     return table
 
 
-def _rate(severity: str, found: Rate) -> str:
-    return (
-        f"{found.per_week:.2f} {severity} a week ({found.lower:.2f} to {found.upper:.2f}; "
-        f"{found.count} in {found.weeks:.1f} weeks)"
-    )
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
-
-
-def _time(secs: float | None) -> str:
-    if secs is None:
-        return ""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if secs >= 2 * size:
-            return f"{secs / size:.1f} {unit}"
-    return f"{secs:.0f} s"
