@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -50,6 +51,7 @@ _FROM_1: Final = (
 
 LOCKED_SECS: Final = 3.0
 """How long a lock is waited for; a save holds it for milliseconds."""
+_LOG_HEAD_BYTES: Final = 32
 
 _PASSES: Final = frozenset(
     {
@@ -125,9 +127,11 @@ class SqliteStateStore:
     def _open_and_claim(self) -> None:
         try:
             connection = self._open()
+            # Not just one more than before: who is paused in a claim may believe in that one later.
             (self._epoch,) = connection.execute(
-                "INSERT INTO owners VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
-                (self._fleet,),
+                "INSERT INTO owners VALUES (?1, ?2) "
+                "ON CONFLICT DO UPDATE SET epoch = max(epoch + 1, ?2) RETURNING epoch",
+                (self._fleet, time.time_ns()),
             ).fetchone()
         except UnicodeDecodeError as error:  # Python cannot read what SQLite quotes from the file
             raise _Damaged("its tables cannot be read") from error
@@ -187,37 +191,49 @@ class SqliteStateStore:
             return 0
 
     def _go_on_in_a_copy(self) -> None:
-        """Leave the file to whoever holds its lock: reading needs none.
+        """Leave the file to whoever holds its lock, and may hold it for ever.
 
-        What its holder still saves is not seen any more; it finds that when it looks at the name, and the log
-        has the rest. Ends of this process on the way leave a whole file, or one that is refused as damaged.
+        What its holder still saves is not seen any more; it finds that when it looks at the name, and the log of
+        partials has the rest. If we end on the way, the file is whole, or is refused as damaged.
         """
         self._close()
         copy = self._path.with_name(f"{self._path.name}.copy")
-        copy.unlink(missing_ok=True)
         try:
-            with contextlib.closing(sqlite3.connect(self._path, timeout=LOCKED_SECS)) as reader:
-                reader.execute("VACUUM INTO ?", (str(copy),))
+            self._copy_bytes(copy)
+            with contextlib.closing(sqlite3.connect(copy, timeout=LOCKED_SECS)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # its log becomes part of it
         except sqlite3.DatabaseError as error:
             if self._is_damage(error):
                 raise _Damaged(str(error)) from error
             raise
         _sync(copy)
-        self._remove_log()  # first: it would be applied to the copy
+        _remove_log(self._path)  # first: it would be applied to the copy
         copy.replace(self._path)
         _sync(self._path.parent)
+
+    def _copy_bytes(self, copy: Path) -> None:
+        """The file and its log, past the locks: even reading may be locked, at the end of a connection.
+
+        Pages that move from the log to the file on the way are in both. It is begun again if the log is: then
+        some may be in neither.
+        """
+        log = _log_of(self._path)
+        while True:
+            _remove_log(copy)
+            before = _head_of(log)
+            shutil.copyfile(self._path, copy)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(log, _log_of(copy))
+            if _head_of(log) == before:
+                return
 
     def _put_aside(self, damage: Exception) -> None:
         """The file under another name; its log and shared memory are of no use without it."""
         self._close()
         moved = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
         self._path.rename(moved)
-        self._remove_log()
+        _remove_log(self._path)
         self._set_aside.append(f"{self._path} was damaged ({damage}) and is now {moved.name}")
-
-    def _remove_log(self) -> None:
-        for suffix in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def _load(self) -> Loaded:
         try:
@@ -294,6 +310,25 @@ class SqliteStateStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _log_of(path: Path) -> Path:
+    """SQLite's write-ahead log of a file."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _head_of(log: Path) -> bytes:
+    """Differs whenever the log begins anew; empty if there is none."""
+    try:
+        with log.open("rb") as file:
+            return file.read(_LOG_HEAD_BYTES)
+    except FileNotFoundError:
+        return b""
+
+
+def _remove_log(path: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -66,6 +66,10 @@ def change(path: Path, statement: str, *values: object) -> None:
     connection.close()
 
 
+def change_in(connection: sqlite3.Connection, statement: str) -> None:
+    assert connection.execute(statement).rowcount > 0
+
+
 async def test_the_snapshot_before_is_taken_when_the_newest_was_changed(tmp_path: Path) -> None:
     path = await saved(tmp_path / "state.sqlite")
     for statement in (
@@ -262,3 +266,42 @@ async def test_another_fleet_in_the_same_file_goes_on_in_the_copy(
         await again.claim()
         assert (await again.load()).checkpoint == SECOND
         await again.close()
+
+
+async def test_a_file_that_cannot_even_be_read_is_left_to_whoever_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of one that is paused while its connection ends, when SQLite locks readers out, too."""
+    monkeypatch.setattr(state_sqlite, "LOCKED_SECS", 0.3)
+    path = await saved(tmp_path / "state.sqlite")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        change_in(holder, "UPDATE checkpoints SET serial = serial + 10")
+        reader = sqlite3.connect(path, timeout=0.1)
+        with contextlib.closing(reader), pytest.raises(sqlite3.OperationalError, match="locked"):
+            reader.execute("SELECT * FROM owners")
+        store = SqliteStateStore(path, "fleet", KEY)
+        await store.claim()
+        assert await store.load() == Loaded(SECOND, ())
+    await store.save(SECOND._replace(position=6000))
+    await store.close()
+    assert (await reopened(path)).checkpoint == SECOND._replace(position=6000)
+
+
+async def test_who_was_paused_in_a_claim_is_not_taken_for_the_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_sqlite, "LOCKED_SECS", 0.3)
+    path = await saved(tmp_path / "state.sqlite")
+    zombie, owner = (SqliteStateStore(path, "fleet", KEY) for _ in range(2))
+    await zombie.claim()
+    # As if the claim had not reached the file yet.
+    change(path, "UPDATE owners SET epoch = epoch - 1")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        await owner.claim()
+    with pytest.raises(OwnerReplaced):
+        await zombie.save(FIRST)
+    await owner.save(SECOND)
+    for store in (zombie, owner):
+        await store.close()
