@@ -52,6 +52,7 @@ E_ = TypeVar("E_", Interaction, Feedback, Change)
 MAX_UNKNOWN_NAMES: Final = 256
 MAX_UNKNOWN_NAME_CHARS: Final = 64
 OTHER_NAMES: Final = "__other__"
+_COUNTED_BYTES: Final = 4096
 
 
 class HasValue(Protocol):
@@ -225,7 +226,8 @@ def _slow(
         undecodable(value, wrong)
     if len(fields) > MAX_FIELDS:
         raise BadRecord("too_large", "$", f"{len(fields)} fields, at most {MAX_FIELDS}")
-    if value.count(b"{") + value.count(b"[") > MAX_DEPTH:  # fewer brackets cannot nest deeper
+    # Fewer brackets cannot nest deeper; in what is long, counting them takes longer than looking.
+    if len(value) > _COUNTED_BYTES or value.count(b"{") + value.count(b"[") > MAX_DEPTH:
         check_depth(fields)
     _check_version(fields.get("schema_version"))
     try:

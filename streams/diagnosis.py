@@ -63,15 +63,15 @@ class BadRecord(Exception):
         return f"{self.reason} at {self.path}: {self.detail}"
 
 
-_AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
+_AT: Final = " - at `$"
 _MISSING: Final = re.compile(r"^Object missing required field `(\w+)`")
 _BOUND: Final = re.compile(r"^Expected `[^`]*` (?:[<>]=?|of length|matching|that's)|out of range")
 
 
 def from_validation(error: msgspec.ValidationError) -> BadRecord:
     """The reason of a type or bound that msgspec found violated. Its messages hold no values, only types."""
-    match = _AT.match(str(error))
-    what, path = (match["what"], match["path"] or "$") if match else (str(error), "$")
+    what, _, inner = str(error).partition(_AT)
+    path = f"${inner[:-1]}"
     missing = _MISSING.match(what)
     if missing:
         return BadRecord("missing_field", f"{path}.{missing[1]}", "required")
@@ -99,8 +99,7 @@ def check_depth(value: object) -> None:
 
 _HUGE_DIGITS: Final = 400
 _HUGE_BITS: Final = 1320
-_LONG_NUMBER: Final = re.compile(rf"[0-9]{{{_HUGE_DIGITS},}}")
-_LONG: Final = "9" * _HUGE_DIGITS
+_HUGE: Final = 10**_HUGE_DIGITS
 """Stands for every number with more digits: Python takes its time with those, and refuses the longest."""
 _MAX_SEARCHED_BYTES: Final = 32_768
 """Longer records get their reason without its path: Python objects of all their values cost milliseconds."""
@@ -109,6 +108,16 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _VALIDATOR: Final = msgspec.json.Decoder(msgspec.Raw)
 """Walks over a document without building anything of it."""
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+_PAIR_BYTES: Final = 16
+_BYTE: Final = re.compile(r"\(byte ([0-9]+)\)$")
+
+
+def _bounded(digits: str) -> int:
+    return int(digits) if len(digits) <= _HUGE_DIGITS else _HUGE
+
+
+_LENIENT: Final = json.JSONDecoder(parse_constant=float, parse_int=_bounded)
+"""Takes NaN, infinities, halves of surrogate pairs and integers of any length."""
 
 
 def undecodable(value: bytes, error: Exception) -> NoReturn:
@@ -119,18 +128,14 @@ def undecodable(value: bytes, error: Exception) -> NoReturn:
         text = value.decode()
     except UnicodeDecodeError as wrong:
         raise BadRecord("not_utf8", "$", f"invalid UTF-8 at byte {wrong.start}") from None
-    if type(error) is msgspec.DecodeError and not _sound_otherwise(value):
-        raise BadRecord("not_json", "$", str(error))  # its messages are of positions, never of values
+    if type(error) is msgspec.DecodeError:
+        message = str(error)
+        if not _sound_otherwise(value, message):
+            raise BadRecord("not_json", "$", message)  # these are of positions, never of values
     if len(value) > _MAX_SEARCHED_BYTES:
         _without_path(value, error)
-    constants: list[str] = []
-
-    def note(name: str) -> float:
-        constants.append(name)
-        return math.nan
-
     try:
-        document = json.loads(_LONG_NUMBER.sub(_LONG, text), parse_constant=note)
+        document = _LENIENT.decode(text)
     except json.JSONDecodeError as wrong:
         raise BadRecord("not_json", "$", f"malformed at character {wrong.pos}") from None
     except RecursionError:
@@ -140,7 +145,7 @@ def undecodable(value: bytes, error: Exception) -> NoReturn:
     if text.count("[") + text.count("{") > MAX_DEPTH:  # fewer cannot nest deeper
         check_depth(document)
     _find_unencodable(document)
-    if constants:
+    if any(constant in value for constant in _CONSTANTS):
         raise BadRecord("not_finite", "$", "NaN or an infinity")
     raise BadRecord("not_json", "$", "malformed")
 
@@ -155,8 +160,19 @@ def not_an_object(value: bytes) -> NoReturn:
     raise BadRecord("not_an_object", "$", "expected one JSON object")
 
 
-def _sound_otherwise(value: bytes) -> bool:
-    """Whether this would be JSON, were there no constants and surrogates that JSON does not have."""
+def _sound_otherwise(value: bytes, message: str) -> bool:
+    """Whether this would be JSON, were there no constants and surrogates that JSON does not have.
+
+    ``message`` says where decoding ended: if neither of them is there, nothing else needs to be tried.
+    """
+    if at := _BYTE.search(message):
+        end = int(at[1])
+        if value[end : end + 1] not in (b"N", b"I") and "surrogate" not in message:
+            return False
+    elif (
+        b"\\u" not in value[-_PAIR_BYTES:]
+    ):  # cut off, or the first half of a pair without room for the other
+        return False
     scrubbed = value
     for constant in _CONSTANTS:
         scrubbed = scrubbed.replace(constant, b"null")

@@ -60,11 +60,15 @@ _HEX: Final = re.compile(r"(?=[0-9\-]*[a-f])[0-9a-f\-]+")
 _MAX_TOKENS: Final = 128
 """Of a piece; it seldom has more than ten. What is behind them is not shown."""
 _PERSONAL_DIGITS: Final = 9
+_SHORTEST_CHARS: Final = 9
+"""Of what a pattern matches, but for an e-mail address."""
 _NUMBER: Final = re.compile(r"-?[0-9][0-9.eE+\-]*")
 
 
 def redact_text(text: str) -> str:
     """``text`` with e-mail addresses, tokens and keys, IBANs, and card- or phone-like numbers masked."""
+    if len(text) < _SHORTEST_CHARS and "@" not in text:
+        return text
     for kind, pattern in _PATTERNS:
         text = pattern.sub(f"<{kind}>", text)
     return text
@@ -84,36 +88,41 @@ def redact_head(head: str) -> str:
     """The beginning of a record that may be shown: structure, names, numbers and short identifiers."""
     separator = ', "' if ', "' in head else ',"'
     first, *rest = head.split(separator)
-    begin = _member(first[2:]) if first.startswith('{"') else None
-    shown = [None if begin is None else f'{{"{begin}', *map(_member, rest)]
-    if None in shown:
+    begin = _member(first[2:]) if first.startswith('{"') else ""
+    shown = [begin and f'{{"{begin}', *map(_member, rest)]
+    if not all(shown):
         shown = _others(shown, [first, *(f'"{piece}' for piece in rest)], separator)
-    return _printable(separator.join(shown))  # type: ignore[arg-type]  # no None is left
+    return separator.join(shown)
 
 
-def _others(shown: list[str | None], pieces: list[str], separator: str) -> list[str | None]:
+def _others(shown: list[str], pieces: list[str], separator: str) -> list[str]:
     """``shown`` with the pieces that have no name of their own, and without what follows one that is broken."""
-    name, known_to = "", -1
-    for position, text in enumerate(shown):
-        if text is not None:
-            continue
+    name, known_to, position = "", -1, -1
+    while "" in shown[position + 1 :]:
+        position = shown.index("", position + 1)
         if known_to < position - 1:
-            name = _by_token(pieces[position - 1], "").name
+            name = _last_name(pieces[position - 1])
         text, name, closed = _by_token(pieces[position], name)
         known_to = position
-        shown[position] = text[1:] if position else text
+        shown[position] = _printable(text[1:] if position else text)
         if not closed:
             hidden = len(separator.join(pieces[position + 1 :]))
             return [*shown[:position], f"{shown[position]}<{hidden} chars>" if hidden else shown[position]]
     return shown
 
 
+def _last_name(piece: str) -> str:
+    """Of a piece that could be read."""
+    name, _, value = piece.lstrip('{"').partition('":')
+    return _by_token(piece, "").name if '":' in value else name
+
+
 @lru_cache(maxsize=4096)
-def _member(piece: str) -> str | None:
-    """What follows a quote: ``tokens_in":12``, or more. None when it has no name of its own or is broken."""
+def _member(piece: str) -> str:
+    """What follows a quote: ``tokens_in":12``, or more. Empty when it has no name of its own or is broken."""
     name, colon, value = piece.partition('":')
     if not colon or (kind := _kind_of(name)) is None:
-        return None
+        return ""
     gap = " " if value[:1] == " " else ""
     value = value[len(gap) :]
     if value[-1:] == '"' and value[0] == '"' and value.count('"') == 2 and "\\" not in value:
@@ -127,8 +136,8 @@ def _member(piece: str) -> str | None:
             value = redact_text(value)
     elif value not in _LITERALS:
         text, _, closed = _by_token(f'"{piece}', "")
-        return text[1:] if closed else None
-    return f'{name}":{gap}{value}'
+        return _printable(text[1:]) if closed else ""
+    return _printable(f'{name}":{gap}{value}')
 
 
 @lru_cache(maxsize=1024)
@@ -147,8 +156,8 @@ def _by_token(piece: str, name: str) -> _Shown:
     tokens = list(islice(_TOKEN.finditer(piece), _MAX_TOKENS))
     hidden = len(piece) - tokens[-1].end() if tokens else 0
     for position, token in enumerate(tokens):
-        text = token[0]
-        if token["string"] is not None:
+        text, kind = token[0], token.lastgroup
+        if kind == "string":
             inside, closed = token["inside"], token["closed"]
             if closed and _is_name(tokens, position):
                 name = inside
@@ -157,12 +166,12 @@ def _by_token(piece: str, name: str) -> _Shown:
                 text = _mask(inside, closed)
             else:
                 text = f'"{redact_text(inside)}"'
-        elif token["number"] is not None:
+        elif kind == "number":
             if not _in_json(tokens, position):
                 text = f"<{len(text)} chars>"
             elif not _TIME_NAME.search(name):
                 text = redact_text(text)
-        elif token["word"] is not None and text not in _LITERALS:
+        elif kind == "word" and text not in _LITERALS:
             text = f"<{len(text)} chars>"
         shown.append(text)
     if hidden:
