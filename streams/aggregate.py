@@ -11,15 +11,14 @@ import numpy as np
 
 from detectors.records import stable_id
 from streams.clock import Clock
-from streams.columns import FIELDS
 from streams.config import Config
 from streams.contents import ChangeContent, Content, SketchContent
 from streams.deadletters import RateCap, encode_dead_letter
 from streams.decode import BadRecord, decode_chunk
 from streams.events import Feedback, Stream
+from streams.fields import gatherers
 from streams.messages import Message, Record, append_times_ms
 from streams.partials import LogRecord, Watermark, encode_log_record
-from streams.segments import Segmenter
 from streams.signals import LAYOUT
 from streams.topics import DEADLETTERS, PARTIALS, TOPIC_OF_STREAM
 from streams.windows import Windows
@@ -215,10 +214,8 @@ def _content_of(stream: Stream, config: Config) -> Callable[[], Content]:
     limits = config.limits
     if stream == "change":
         return lambda: ChangeContent(limits.partial_bytes)
-    segmenter = Segmenter(config.segments.by)
-    return lambda: SketchContent(
-        FIELDS[stream], segmenter, LAYOUT, limits.window_segments, limits.partial_bytes
-    )
+    gatherer = gatherers(stream, config.segments)
+    return lambda: SketchContent(gatherer(), LAYOUT, limits.window_segments, limits.partial_bytes)
 
 
 def _feedback_identity(event: Feedback) -> str:

@@ -1,8 +1,8 @@
-"""Decoded records to columns: the one place that reads fields of interactions and feedback for the sketches.
+"""The records of one window as columns: gathered chunk by chunk, then handed over to be summed.
 
-This is the hot path of AGGREGATE. All fields of a record are read in one expression, right after decoding while
-the record is still in the processor's cache; the rest works on whole columns, and functions that interpret values
-are called once per distinct value, not once per record.
+This is the hot path of AGGREGATE. A measure that no record of a chunk has is not there at all, and costs nothing
+beyond the look for it; the rest works on whole columns, and functions that interpret values are called once per
+distinct value, not once per record.
 """
 
 from __future__ import annotations
@@ -14,38 +14,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.sketches.build import Columns, Segmentation
-from streams.events import USER_FEEDBACK, Feedback, Interaction, is_dollars, is_failure, is_thumbs_down
-from streams.segments import Interner, Segmenter
+from detectors.sketches.labels import short_label
+from streams.segments import Interner, Segmenter, absent, text_of
 
 Floats = NDArray[np.float64]
+Numbers = dict[str, Floats]
+"""Measure -> one number a record, NaN for unknown; without the measures that no record has."""
+Key = tuple[str | None, ...]
+"""What stands for some labels of a record."""
+
+
+class _KeyInterner(Interner[Key]):
+    """A code per key. Parts that are no texts count as their texts, since 1, 1.0 and true are one key of a dict."""
+
+    def __missing__(self, key: Key) -> int:
+        texts = tuple(map(text_of, key))
+        return super().__missing__(key) if texts == key else self[texts]
+
+
+class Keys(NamedTuple):
+    """What stands for the labels of records that may have several."""
+
+    at: Sequence[int] | None
+    """Which records have any; None: all."""
+    keys: Sequence[Key]
+
 
 MAX_REMEMBERED: Final = 4096
-"""Distinct outcomes whose meaning is remembered."""
+"""Distinct outcomes and verdicts whose meaning is remembered."""
 
 
 class Read(NamedTuple):
-    """The columns of a chunk. Numbers and flags are float64 with NaN for unknown; None: no record has one."""
+    """What a chunk of records says, but for the fields that segments and single labels are read from."""
 
     ids: Sequence[str]
-    flags: dict[str, Floats | None]
-    values: dict[str, Floats | None]
-    categories: dict[str, Sequence[str | None]]
+    flags: Numbers
+    values: Numbers
+    keys: dict[str, Keys]
+    """By category."""
 
 
 class Fields(NamedTuple):
-    """What is read from one kind of record, and by which function."""
+    """What is read from one kind of record, and how."""
 
     read: Callable[[Sequence[Any]], Read]
     are_interactions: bool
-    flags: tuple[str, ...]
-    values: tuple[str, ...]
     categories: tuple[str, ...]
+    """Fields that are a label each."""
+    labels_of: dict[str, Callable[[Key], tuple[str, ...]]]
+    """Category whose records may have several labels -> the labels that a key of ``Read`` stands for."""
 
 
 class Gatherer:
     """Gathers the records of one window as columns until they are taken to be summed."""
 
     def __init__(self, fields: Fields, segmenter: Segmenter) -> None:
+        """``segmenter`` must read ``fields.categories`` as well."""
         self._fields = fields
         self._segmenter = segmenter
         self._clear()
@@ -57,187 +81,72 @@ class Gatherer:
         read = self._fields.read(records)
         self._ids.extend(read.ids)
         self._sizes.append(len(records))
-        for name, flags in self._flags.items():
-            flags.append(read.flags[name])
-        for name, values in self._values.items():
-            values.append(read.values[name])
-        for name, interner in self._categories.items():
-            self._category_codes[name].append(interner.codes(read.categories[name]))
+        self._flags.append(read.flags)
+        self._values.append(read.values)
+        for name, interner in self._keys.items():
+            codes = np.zeros(len(records), np.int32)
+            if found := read.keys.get(name):
+                codes[slice(None) if found.at is None else found.at] = interner.codes(found.keys)
+            self._key_codes[name].append(codes)
         self._dimensions.add(records)
 
     def take(self) -> tuple[Columns, list[Segmentation]]:
         """What was gathered; begins anew, so that every label belongs to a record of the result."""
-        categories = {
-            name: (np.concatenate(self._category_codes[name]), interner.labels)
-            for name, interner in self._categories.items()
-            if interner.labels
-        }
         columns = Columns(
             self._ids,
             self._fields.are_interactions,
-            self._joined(self._flags),
-            self._joined(self._values),
-            categories,
+            _joined(self._flags, self._sizes),
+            _joined(self._values, self._sizes),
+            dict(self._categories()),
         )
         segmentations = self._dimensions.segmentations(len(self._ids))
         self._clear()
         return columns, segmentations
 
+    def _categories(self) -> list[tuple[str, tuple[NDArray[np.int32], list[tuple[str, ...]]]]]:
+        found: list[tuple[str, tuple[NDArray[np.int32], list[tuple[str, ...]]]]] = []
+        for field in self._fields.categories:
+            codes, labels = self._dimensions.category(field)
+            if labels:
+                found.append((field, (codes, [(short_label(label),) for label in labels])))
+        for name, labels_of in self._fields.labels_of.items():
+            if keys := self._keys[name].labels:
+                labelled = [tuple(map(short_label, labels_of(key))) for key in keys]
+                found.append((name, (np.concatenate(self._key_codes[name]), labelled)))
+        return found
+
     def _clear(self) -> None:
-        fields = self._fields
         self._ids: list[str] = []
         self._sizes: list[int] = []
-        self._flags: dict[str, list[Floats | None]] = {name: [] for name in fields.flags}
-        self._values: dict[str, list[Floats | None]] = {name: [] for name in fields.values}
-        self._categories = {name: Interner() for name in fields.categories}
-        self._category_codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in fields.categories}
+        self._flags: list[Numbers] = []
+        self._values: list[Numbers] = []
+        self._keys: dict[str, Interner[Key]] = {name: _KeyInterner() for name in self._fields.labels_of}
+        self._key_codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in self._fields.labels_of}
         self._dimensions = self._segmenter.gather()
 
-    def _joined(self, gathered: dict[str, list[Floats | None]]) -> dict[str, Floats]:
-        return {
-            name: np.concatenate(
-                [
-                    np.full(size, np.nan) if part is None else part
-                    for size, part in zip(self._sizes, parts, strict=True)
-                ]
-            )
-            for name, parts in gathered.items()
-            if any(part is not None for part in parts)
-        }
 
-
-def _read_interactions(records: Sequence[Interaction]) -> Read:
-    rows = [
-        (
-            r.event_id,
-            r.status,
-            r.error_type,
-            r.refusal,
-            r.idk,
-            r.out_of_scope,
-            r.schema_valid,
-            r.cache_hit,
-            r.safety_flag,
-            r.duration_ms,
-            r.ttft_ms,
-            r.tokens_in,
-            r.tokens_out,
-            r.cost,
-            r.currency,
-            r.retrieval_score,
-            r.retrieved_chunks,
-            r.finish_reason,
-            r.model_served,
+def _joined(parts: Sequence[Numbers], sizes: Sequence[int]) -> Numbers:
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        name: np.concatenate(
+            [
+                part[name] if name in part else np.full(size, np.nan)
+                for size, part in zip(sizes, parts, strict=True)
+            ]
         )
-        for r in records
-    ]
-    (
-        ids,
-        statuses,
-        error_types,
-        refusal,
-        idk,
-        out_of_scope,
-        schema_valid,
-        cache_hit,
-        safety_flag,
-        duration_ms,
-        ttft_ms,
-        tokens_in,
-        tokens_out,
-        costs,
-        currencies,
-        retrieval_score,
-        retrieved_chunks,
-        finish_reason,
-        model_served,
-    ) = zip(*rows, strict=True)
-    flags = {
-        "error": _failures(statuses, error_types),
-        "refusal": numbers(refusal),
-        "idk": numbers(idk),
-        "out_of_scope": numbers(out_of_scope),
-        "schema_valid": numbers(schema_valid),
-        "cache_hit": numbers(cache_hit),
-        "safety_flag": numbers(safety_flag),
+        for name in dict.fromkeys(name for part in parts for name in part)
     }
-    values = {
-        "duration_ms": numbers(duration_ms),
-        "ttft_ms": numbers(ttft_ms),
-        "tokens_in": numbers(tokens_in),
-        "tokens_out": numbers(tokens_out),
-        "cost_usd": numbers(_in_dollars(costs, currencies)),
-        "retrieval_score": numbers(retrieval_score),
-        "retrieved_chunks": numbers(retrieved_chunks),
-    }
-    return Read(ids, flags, values, {"finish_reason": finish_reason, "model_served": model_served})
 
 
-def _read_feedback(records: Sequence[Feedback]) -> Read:
-    ids = [record.event_id or record.trace_id or "" for record in records]
-    votes = [is_thumbs_down(record) for record in records]
-    scores = [None if record.name == USER_FEEDBACK else record.score for record in records]
-    return Read(ids, {"thumbs_down": numbers(votes)}, {"judge_score": numbers(scores)}, {})
+def numbers(**columns: Sequence[Any]) -> Numbers:
+    """Columns of numbers or booleans as float64, None as NaN; without those that have nothing else."""
+    return {name: as_floats(column) for name, column in columns.items() if not absent(column)}
 
 
-def numbers(column: Sequence[Any]) -> Floats | None:
-    """A column of numbers or booleans as float64, None as NaN; None when there is nothing else."""
-    missing = column.count(None)
-    if not missing:
+def as_floats(column: Sequence[Any]) -> Floats:
+    """Numbers or booleans as float64, None as NaN."""
+    try:
         return np.fromiter(column, np.float64, len(column))
-    return None if missing == len(column) else np.array(column, np.float64)
-
-
-class _Failed(dict[tuple[Any, Any], bool]):
-    """(status, error_type) -> whether that is a failure."""
-
-    def __missing__(self, outcome: tuple[Any, Any]) -> bool:
-        if len(self) >= MAX_REMEMBERED:
-            self.clear()
-        failed = self[outcome] = is_failure(*outcome)
-        return failed
-
-
-_FAILED: Final = _Failed()
-
-
-def _failures(statuses: Sequence[int | str | None], error_types: Sequence[str | None]) -> Floats:
-    if error_types.count(None) == len(error_types):
-        failed = {status: _FAILED[status, None] for status in set(statuses)}
-        return np.fromiter(map(failed.__getitem__, statuses), np.float64, len(statuses))
-    outcomes = zip(statuses, error_types, strict=True)
-    return np.fromiter(map(_FAILED.__getitem__, outcomes), np.float64, len(statuses))
-
-
-def _in_dollars(costs: Sequence[float | None], currencies: Sequence[str | None]) -> Sequence[float | None]:
-    """Costs in other currencies are stored, and not added up with dollars."""
-    if currencies.count(None) + currencies.count("USD") == len(currencies):
-        return costs
-    in_dollars = {currency: is_dollars(currency) for currency in set(currencies)}
-    return [cost if in_dollars[c] else None for cost, c in zip(costs, currencies, strict=True)]
-
-
-FIELDS: Final[dict[str, Fields]] = {
-    "interaction": Fields(
-        _read_interactions,
-        are_interactions=True,
-        flags=("error", "refusal", "idk", "out_of_scope", "schema_valid", "cache_hit", "safety_flag"),
-        values=(
-            "duration_ms",
-            "ttft_ms",
-            "tokens_in",
-            "tokens_out",
-            "cost_usd",
-            "retrieval_score",
-            "retrieved_chunks",
-        ),
-        categories=("finish_reason", "model_served"),
-    ),
-    "feedback": Fields(
-        _read_feedback,
-        are_interactions=False,
-        flags=("thumbs_down",),
-        values=("judge_score",),
-        categories=(),
-    ),
-}
+    except TypeError:  # there is a None: this takes longer
+        return np.array(column, np.float64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -87,6 +87,9 @@ class CheckpointConfig(_Section):
     )
 
 
+AttributeName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class SegmentsConfig(_Section):
     """Which segments are watched, and the caps that keep their number bounded."""
 
@@ -102,6 +105,11 @@ class SegmentsConfig(_Section):
             ("prompt_name", "prompt_version"),
         ),
         description="Segmentations, each a list of dimensions; the whole fleet is always watched.",
+    )
+    watched_attributes: tuple[AttributeName, ...] = Field(
+        ("doc_locale", "customer_tier", "source", "safety_model_version"),
+        max_length=16,
+        description="Attributes of few values: attributes_mix counts each value, and where there is none.",
     )
     max_per_segmentation: int = Field(
         1000, ge=1, le=100_000, description="Segments of one segmentation; more go to __other__."

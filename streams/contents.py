@@ -13,10 +13,10 @@ from detectors.sketches.build import build
 from detectors.sketches.labels import cap_labels
 from detectors.sketches.layout import Layout
 from detectors.sketches.translation import signature
-from streams.columns import Fields, Gatherer
+from streams.columns import Gatherer
 from streams.events import Change
 from streams.partials import Notices, Partial
-from streams.segments import Segmenter, cap_segments
+from streams.segments import cap_segments
 
 COMPACT_RECORDS: Final = 32_768
 """Records that an open window keeps as columns before they are summed; twice that is at most MAX_ROWS."""
@@ -39,10 +39,8 @@ class Content(Protocol):
 class SketchContent:
     """Interactions or feedback as mergeable sketches per segment."""
 
-    def __init__(
-        self, fields: Fields, segmenter: Segmenter, layout: Layout, max_segments: int, max_piece_bytes: int
-    ) -> None:
-        self._gatherer = Gatherer(fields, segmenter)
+    def __init__(self, gatherer: Gatherer, layout: Layout, max_segments: int, max_piece_bytes: int) -> None:
+        self._gatherer = gatherer
         self._layout = layout
         self._max_segments = max_segments
         self._max_piece_bytes = max_piece_bytes

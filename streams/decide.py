@@ -15,7 +15,7 @@ from detectors.rules.book import RuleBook
 from detectors.sketches.block import Block, decode, merge
 from detectors.sketches.labels import cap_labels
 from detectors.sketches.recent import RecentExemplars
-from detectors.sketches.translation import recode
+from detectors.sketches.translation import exemplar_places, recode
 from detectors.sketches.window import WindowBlock
 from sinks.alerts_topic import alert_message
 from streams import decide_state
@@ -161,7 +161,8 @@ class Decide:
     def _restore_detect(self, config: Config, parts: decide_state.Parts) -> list[str]:
         """Take over what can be learnt again."""
         try:
-            self._exemplars.from_state(parts.read("exemplars", list[Any]))
+            places = exemplar_places(parts.layout, LAYOUT)
+            self._exemplars.from_state(parts.read("exemplars", list[Any]), places)
             detect = parts.read("detect", dict[str, Any])
             RuleBook.recode(detect["rules"], lambda block: recode(block, parts.layout, LAYOUT))
             return self._detect.from_state(detect)

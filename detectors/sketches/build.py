@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from detectors.sketches.buckets import bucket_of
 from detectors.sketches.entries import EMPTY, Entries, Int32s, changes, sum_entries
 from detectors.sketches.exemplars import Exemplars
 from detectors.sketches.layout import Flag, Layout, Value
+from detectors.sketches.logs import log_units
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -41,9 +42,9 @@ class Columns(NamedTuple):
     flags: dict[str, NDArray[np.float64]]
     """Flag -> 1.0, 0.0 or NaN (unknown)."""
     values: dict[str, NDArray[np.float64]]
-    """Value -> number or NaN (unknown)."""
-    categories: dict[str, tuple[Int32s, list[str]]]
-    """Category -> code per record (0 is unknown) and the label of each code."""
+    """Value or logarithm -> number or NaN (unknown)."""
+    categories: dict[str, tuple[Int32s, Sequence[tuple[str, ...]]]]
+    """Category -> code per record (0 is unknown) and the labels of each code from 1 on."""
 
 
 class Segmentation(NamedTuple):
@@ -69,14 +70,14 @@ def build(columns: Columns, segmentations: Sequence[Segmentation], layout: Layou
     for group in _groups(segmentations, row_of):
         counters[group.rows] = prepared.counters(group)
         histograms += _counted(group, prepared.buckets)
-        categories += _counted(group, prepared.labelled)
+        categories += [prepared.labels.expand(part) for part in _counted(group, prepared.labelled)]
         exemplars.append(prepared.candidates.worst(group, len(layout.exemplar_measures)))
     return Block(
         [segments[at] for at in order],
         counters,
         sum_entries(histograms),
         sum_entries(categories),
-        prepared.labels,
+        prepared.labels.names,
         prepared.exemplars(exemplars),
     )
 
@@ -143,13 +144,22 @@ class _Prepared:
         )
         flags = [flag for flag in layout.flags if flag.name in columns.flags]
         values = [value for value in layout.values if value.name in columns.values]
+        logs = [log.name for log in layout.logs if log.name in columns.values]
+        # What has a logarithm only comes last.
+        rows = {name: at for at, name in enumerate(dict.fromkeys([*(v.name for v in values), *logs]))}
         given = [columns.flags[flag.name] for flag in flags]
-        given += [columns.values[value.name] for value in values]
+        given += [columns.values[name] for name in rows]
         numbers = np.array(given).reshape(-1, len(columns.event_ids))
         known = ~np.isnan(numbers)
         answers, amounts = numbers[: len(flags)], numbers[len(flags) :]
         np.copyto(amounts, 0.0, where=~known[len(flags) :])
-        self._weigh(flags, values, known, answers, amounts)
+        known = known[: len(flags) + len(values)]
+        positive = amounts[[rows[name] for name in logs]]
+        names = [*(f"{flag.name}.known" for flag in flags), *(f"{value.name}.count" for value in values)]
+        names += [f"{name}.positive" for name in logs]
+        self._counting = np.array([layout.column[name] for name in names], np.intp)
+        self._count(np.concatenate([known, positive > 0.0]))
+        self._sum(answers == 1.0, _in_quanta(amounts, values), _logs_of_positive(positive))
         order = self._order_by_check()
         candidates = [self._bad(flags, answers, order)]
         histograms = [at for at, value in enumerate(values) if value.histogram]
@@ -165,18 +175,19 @@ class _Prepared:
         self.buckets = _Labelled(slots, buckets, known)
         self.labels, self.labelled = _labels(columns, layout)
 
-    def _weigh(
-        self, flags: list[Flag], values: list[Value], known: Bools, answers: Floats, amounts: Floats
-    ) -> None:
-        """What each record adds to each counter: ``known`` to those that count, ``_sums`` to those that sum."""
-        names = [*(f"{flag.name}.known" for flag in flags), *(f"{value.name}.count" for value in values)]
-        self._counting = np.array([self._layout.column[name] for name in names], np.intp)
-        self._known = known
-        self._sums = np.empty(known.shape)
-        np.equal(answers, 1.0, out=self._sums[: len(flags)])
-        quanta = np.array([1.0 / value.quantum for value in values])
-        amounts = np.multiply(amounts, quanta[:, None], out=self._sums[len(flags) :])
-        np.rint(amounts, out=amounts)
+    def _count(self, known: Bools) -> None:
+        """What each record adds to the counts. Many of them are the same: each pattern is counted once."""
+        patterns: dict[bytes, int] = {}
+        self._pattern = [patterns.setdefault(row.tobytes(), len(patterns)) for row in known]
+        first = [self._pattern.index(number) for number in range(len(patterns))]
+        self._known = known[first].astype(np.float64)
+        self._complete = [bool(known[at].all()) for at in first]
+
+    def _sum(self, *weights: NDArray[Any]) -> None:
+        """What each record adds to the sums, each one column after its count; without those of nothing but 0."""
+        added = np.concatenate(weights, dtype=np.float64)
+        self._summed = np.flatnonzero(added.any(axis=1))
+        self._sums = added[self._summed]
 
     def _order_by_check(self) -> NDArray[np.intp]:
         check = self._check
@@ -200,6 +211,7 @@ class _Prepared:
         records = np.bincount(codes.ravel(), minlength=size + 1)[1:]
         if self._counts_events:
             counters[:, 0] = records
+        columns = self._counting + 1
         if len(codes) > 1 and len(self._known):
             # All sums of all segmentations as one count over (segment, counter) cells.
             added = np.concatenate([self._known, self._sums])
@@ -207,12 +219,19 @@ class _Prepared:
             cells = codes[:, None] * width + np.arange(width)[:, None]
             weights = np.broadcast_to(added, cells.shape)
             sums = np.bincount(cells.ravel(), weights.ravel(), (size + 1) * width).reshape(-1, width)[1:]
-            counters[:, np.append(self._counting, self._counting + 1)] = sums
+            counters[:, self._counting] = sums[:, self._pattern]
+            counters[:, columns[self._summed]] = sums[:, len(self._known) :]
             return counters
-        for column, known, added in zip(self._counting.tolist(), self._known, self._sums, strict=True):
-            # Known of every record: a count of the records.
-            counters[:, column] = records if known.all() else np.bincount(codes[0], known, size + 1)[1:]
-            counters[:, column + 1] = np.bincount(codes[0], added, size + 1)[1:]
+        at = codes[0].astype(np.intp)
+        # Known of every record: a count of the records.
+        known = [
+            records if complete else np.bincount(at, known, size + 1)[1:]
+            for known, complete in zip(self._known, self._complete, strict=True)
+        ]
+        for column, pattern in zip(self._counting.tolist(), self._pattern, strict=True):
+            counters[:, column] = known[pattern]
+        for column, added in zip(columns[self._summed].tolist(), self._sums, strict=True):
+            counters[:, column] = np.bincount(at, added, size + 1)[1:]
         return counters
 
     def exemplars(self, parts: Sequence[tuple[Int32s, Int32s]]) -> Exemplars:
@@ -230,18 +249,50 @@ class _Prepared:
         return Exemplars(row, measure[which], rank[which], self._check[at].astype(np.int64), item, event_ids)
 
 
-def _labels(columns: Columns, layout: Layout) -> tuple[list[str], _Labelled]:
-    """The labels of all categories, and the one of each record in each category."""
+def _in_quanta(amounts: Floats, values: Sequence[Value]) -> Floats:
+    quanta = np.array([1.0 / value.quantum for value in values])
+    weighed: Floats = np.rint(amounts[: len(values)] * quanta[:, None])
+    return weighed
+
+
+def _logs_of_positive(amounts: Floats) -> NDArray[np.int64]:
+    units = log_units(amounts)
+    units[amounts <= 0.0] = 0
+    return units
+
+
+class _Labels:
+    """The labels of all categories, and which of them each code of ``_Labelled`` stands for."""
+
+    def __init__(self, coded: Sequence[tuple[str, ...]]) -> None:
+        self.names = sorted(set().union(*coded))
+        item_of = {label: at for at, label in enumerate(self.names)}
+        self._sizes = np.fromiter(map(len, coded), np.intp, len(coded))
+        self._begins = np.cumsum(self._sizes) - self._sizes
+        self._items = np.array([item_of[label] for labels in coded for label in labels], np.int32)
+
+    def expand(self, entries: Entries) -> Entries:
+        """Counts of codes as counts of labels."""
+        row, slot, code, count = entries
+        sizes = self._sizes[code]
+        if (sizes == 1).all():
+            return entries._replace(item=self._items[self._begins[code]])
+        each = np.repeat(np.arange(len(code)), sizes)
+        within = np.arange(len(each)) - (np.cumsum(sizes) - sizes)[each]
+        return Entries(row[each], slot[each], self._items[self._begins[code][each] + within], count[each])
+
+
+def _labels(columns: Columns, layout: Layout) -> tuple[_Labels, _Labelled]:
+    """The labels of all categories, and the code of each record in each category."""
     given = columns.categories
-    names = sorted({label for _, labels in given.values() for label in labels})
-    item_of = {label: at for at, label in enumerate(names)}
     codes = np.zeros((len(given), len(columns.event_ids)), np.int32)
-    items = np.zeros_like(codes)
+    coded: list[tuple[str, ...]] = []
     for at, (own, labels) in enumerate(given.values()):
-        codes[at] = own
-        items[at] = np.array([-1, *map(item_of.__getitem__, labels)], np.int32)[own]
+        np.add(own, len(coded) - 1, out=codes[at])
+        coded += labels
+    known = np.array([own > 0 for own, _ in given.values()], np.bool_).reshape(codes.shape)
     slots = np.array([layout.category[name] for name in given], np.int32)
-    return names, _Labelled(slots, items, codes > 0)
+    return _Labels(coded), _Labelled(slots, codes, known)
 
 
 def _counted(group: _Group, labelled: _Labelled) -> list[Entries]:

@@ -12,14 +12,24 @@ from detectors.sketches.block import Block
 from detectors.sketches.entries import changes, sum_entries
 
 MAX_LABELS: Final = 100
-"""Labels of one category and segment. With the longest names they take about a third of a record of the log."""
+"""Labels of one category and segment. With the longest names all categories take a third of a record of the log."""
+MAX_LABEL_CHARS: Final = 64
+"""Longer labels are cut, and told apart by a checksum."""
+
+
+def short_label(text: str) -> str:
+    """The text as a label of at most ``MAX_LABEL_CHARS``."""
+    if len(text) <= MAX_LABEL_CHARS:
+        return text
+    checksum = f"~{zlib.crc32(text.encode(errors='surrogatepass')):08x}"
+    return text[: MAX_LABEL_CHARS - len(checksum)] + checksum
 
 
 def cap_labels(block: Block, max_labels: int = MAX_LABELS) -> Block:
     """At most ``max_labels`` labels of each category and segment; the rest are counted as ``__other__``.
 
-    Those with the smallest checksum stay. A label among the smallest of a whole is among the smallest of every part
-    of it, so capping parts before merging them gives the same block as capping the whole.
+    Those of missing attributes (``name=``) stay, then those with the smallest checksum. A label that stays in a
+    whole stays in every part of it, so capping parts before merging gives the same block as capping the whole.
     """
     row, slot, item, _ = block.categories
     begins = np.flatnonzero(changes(row, slot))
@@ -30,7 +40,7 @@ def cap_labels(block: Block, max_labels: int = MAX_LABELS) -> Block:
     other = labels.index(OVERFLOW_VALUE)
     place = {label: at for at, label in enumerate(labels)}
     items = np.fromiter(map(place.__getitem__, block.labels), np.int32, len(block.labels))[item]
-    order = sorted(range(len(labels)), key=lambda at: (at != other, zlib.crc32(labels[at].encode()), at))
+    order = sorted(range(len(labels)), key=lambda at: (at != other, *_standing(labels[at])))
     rank = np.empty(len(labels), np.int64)
     rank[order] = np.arange(len(labels))
     group = np.repeat(np.arange(len(begins)), sizes)
@@ -49,3 +59,8 @@ def cap_labels(block: Block, max_labels: int = MAX_LABELS) -> Block:
         [labels[at] for at in used.tolist()],
         block.exemplars,
     )
+
+
+def _standing(label: str) -> tuple[bool, int, str]:
+    """A sort key that favours no name but that of an attribute's absence; the same in every process."""
+    return not label.endswith("="), zlib.crc32(label.encode()), label

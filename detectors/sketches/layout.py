@@ -41,26 +41,57 @@ class Value(msgspec.Struct, frozen=True):
     stream: Stream = "interaction"
 
 
-class Category(msgspec.Struct, frozen=True):
-    """A label: counts per category."""
+class Log(msgspec.Struct, frozen=True):
+    """A number on the logarithmic scale: how often it was positive, and the exact sum of those logarithms.
+
+    Zero, negative and missing numbers are no observations. ``name`` is a ``Value`` or a number of its own.
+    """
 
     name: str
+    stream: Stream = "interaction"
+
+
+class Category(msgspec.Struct, frozen=True):
+    """Labels: counts per label; a record may have several."""
+
+    name: str
+    stream: Stream = "interaction"
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """How a signal is computed from measures.
+    """How a signal is computed from measures; what stands in no field is not used.
 
-    ``rate``: events per second, or the total of ``measure`` over the span. ``ratio``: held / known of a flag.
-    ``mean``: sum / count of a value, or the sum of ``measure`` over the sum of the ``per`` values times
-    ``scale``. ``quantile``: ``q`` of a value's histogram. ``mix``: category counts.
+    ==============================  ==================================================  ==================
+    form                            value                                               observations
+    ==============================  ==================================================  ==================
+    events                          per second                                          interactions
+    flag                            held / known                                        known
+    flag, ``per_event``             held / interactions (see below)                     interactions
+    value                           sum / count                                         count
+    value, ``q``                    quantile of the histogram; 1.0: the largest         count
+    value, ``per``                  sum / sum over ``per`` x ``scale``                  count
+    value, ``per``, ``out_of``      sum / sum over ``per``: a share of countable parts  sum over ``per``
+    value, ``span``                 sum over the span                                   count
+    log, ``typical``                geometric mean                                      positive values
+    category                        counts per label                                    counts
+    ==============================  ==================================================  ==================
+
+    In ``per`` a value stands for its sum, a flag for how often it held.
+
+    ``per_event`` is for what is only reported when it holds. Reports may come in a later window than their
+    interactions, so a window counts at least as many interactions as reports: held / max(events, held). No report
+    is lost and the ratio is at most 1; over spans longer than the delay it falls short of the share by at most its
+    square.
     """
 
     measure: str
     q: float | None = None
     per: tuple[str, ...] = ()
     scale: float = 1.0
+    out_of: bool = False
+    per_event: bool = False
+    typical: bool = False
     span: bool = False
-    """The total over the span rather than per observation."""
 
 
 class Plain(NamedTuple):
@@ -76,7 +107,8 @@ class Plain(NamedTuple):
 class Layout:
     """Where each measure stands in the columns of a ``Block``.
 
-    Counter columns: ``events``; then known and held of each flag; then count and sum of each value.
+    Counter columns: ``events``; then known and held of each flag; count and sum of each value; positive and log of
+    each logarithm.
     """
 
     def __init__(
@@ -85,9 +117,11 @@ class Layout:
         values: Sequence[Value],
         categories: Sequence[Category],
         readings: Mapping[str, Reading],
+        logs: Sequence[Log] = (),
     ) -> None:
         self.flags = tuple(flags)
         self.values = tuple(values)
+        self.logs = tuple(logs)
         self.categories = tuple(categories)
         self.readings = dict(readings)
         self.histograms = tuple(value for value in values if value.histogram)
@@ -96,6 +130,8 @@ class Layout:
             names += [f"{flag.name}.known", f"{flag.name}.held"]
         for value in values:
             names += [f"{value.name}.count", f"{value.name}.sum"]
+        for log in logs:
+            names += [f"{log.name}.positive", f"{log.name}.log"]
         self.columns = tuple(names)
         self.column = {name: at for at, name in enumerate(names)}
         self.quantum = {value.name: value.quantum for value in values}
@@ -122,21 +158,23 @@ class Layout:
         signals, counts, totals, quanta = [], [], [], []
         for at, name in enumerate(self.numeric_signals):
             reading = self.readings[name]
-            known = self.column.get(f"{reading.measure}.known")
-            if known is not None:
-                quantum = 1.0
-            elif (
-                reading.q is None and not reading.per and not reading.span and reading.measure in self.quantum
-            ):
-                known, quantum = self.column[f"{reading.measure}.count"], self.quantum[reading.measure]
-            else:
+            if reading != Reading(reading.measure) or reading.measure == "events":
                 continue
+            known = self.column.get(f"{reading.measure}.known")
+            quantum = 1.0
+            if known is None:
+                known, quantum = self.column[f"{reading.measure}.count"], self.quantum[reading.measure]
             signals.append(at)
             counts.append(known)
             totals.append(known + 1)
             quanta.append(quantum)
         columns = [np.array(column, np.intp) for column in (signals, counts, totals)]
         return Plain(columns[0], columns[1], columns[2], np.array(quanta))
+
+    def unit_of(self, column: str) -> float:
+        """In which quantum a value behind a counter column is measured; 1 for what has none."""
+        measure, _, what = column.rpartition(".")
+        return self.quantum[measure] if what in ("count", "sum") else 1.0
 
     @property
     def width(self) -> int:

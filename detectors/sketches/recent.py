@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -45,9 +46,10 @@ class RecentExemplars:
         """Window by window: [segment, [(measure, exemplar) ...]] of the segments that have any."""
         return [[*_window_to_state(segments, exemplars)] for segments, exemplars in self._windows]
 
-    def from_state(self, state: list[Any]) -> None:
+    def from_state(self, state: list[Any], places: Sequence[int]) -> None:
+        """``places`` says where each measure of the state is now (-1: nowhere): ``exemplar_places``."""
         self._windows.clear()
-        self._windows.extend(_window_from_state(window) for window in state)
+        self._windows.extend(_window_from_state(window, places) for window in state)
 
 
 def _window_to_state(segments: list[SegmentKey], exemplars: Exemplars) -> Any:
@@ -62,9 +64,14 @@ def _window_to_state(segments: list[SegmentKey], exemplars: Exemplars) -> Any:
         )
 
 
-def _window_from_state(window: list[Any]) -> tuple[list[SegmentKey], Exemplars]:
+def _window_from_state(window: list[Any], places: Sequence[int]) -> tuple[list[SegmentKey], Exemplars]:
     segments = [SegmentKey(tuple(dimensions), tuple(values)) for (dimensions, values), _ in window]
-    entries = [(row, m, *e) for row, (_, exemplars) in enumerate(window) for m, e in exemplars]
+    entries = sorted(
+        (row, places[m], *e)
+        for row, (_, exemplars) in enumerate(window)
+        for m, e in exemplars
+        if places[m] >= 0
+    )
     event_ids = sorted({entry[4] for entry in entries})
     at = {event_id: i for i, event_id in enumerate(event_ids)}
     row, measure, rank, check, item = (

@@ -14,7 +14,7 @@ import numpy as np
 from detectors.sketches.block import Block, decode, encode
 from detectors.sketches.entries import sum_entries
 from detectors.sketches.exemplars import Exemplars, worst
-from detectors.sketches.layout import Category, Flag, Layout, Value
+from detectors.sketches.layout import Category, Flag, Layout, Log, Value
 
 _HISTOGRAM: Final = "histogram"
 
@@ -25,6 +25,7 @@ def signature(layout: Layout) -> str:
     lines = [f"flag {flag.name}" for flag in layout.flags]
     for value in layout.values:
         lines.append(f"value {value.name} {value.quantum!r}" + f" {_HISTOGRAM}" * value.histogram)
+    lines += [f"log {log.name}" for log in layout.logs]
     lines += [f"category {category.name}" for category in layout.categories]
     return "\n".join(lines)
 
@@ -35,17 +36,20 @@ def layout_of(text: str) -> Layout:
     flags: list[Flag] = []
     values: list[Value] = []
     categories: list[Category] = []
+    logs: list[Log] = []
     for line in text.splitlines():
         match line.split(" "):
             case ["flag", name]:
                 flags.append(Flag(name))
             case ["value", name, quantum, *rest]:
                 values.append(Value(name, float(quantum), 0.0, histogram=rest == [_HISTOGRAM]))
+            case ["log", name]:
+                logs.append(Log(name))
             case ["category", name]:
                 categories.append(Category(name))
             case _:
                 raise ValueError(f"a signature of a layout cannot have the line {line!r}")
-    return Layout(flags, values, categories, {})
+    return Layout(flags, values, categories, {}, logs)
 
 
 def recode(data: bytes, written: str, layout: Layout) -> bytes:
@@ -61,8 +65,7 @@ def translate(block: Block, old: Layout, new: Layout) -> Block:
     counters = np.zeros((len(block), new.width), np.int64)
     for name, at in new.column.items():
         before = old.column.get(name)
-        measure = name.rpartition(".")[0]
-        if before is not None and old.quantum.get(measure) == new.quantum.get(measure):
+        if before is not None and old.unit_of(name) == new.unit_of(name):
             counters[:, at] = block.counters[:, before]
     same = {name for name, quantum in new.quantum.items() if old.quantum.get(name) == quantum}
     histogram = _places(old.histogram, {name: at for name, at in new.histogram.items() if name in same})
@@ -78,6 +81,14 @@ def translate(block: Block, old: Layout, new: Layout) -> Block:
         moved.append(sum_entries([kept]))
     exemplars = _moved_exemplars(block.exemplars, _places(old.exemplar, new.exemplar))
     return Block(block.segments, counters, moved[0], moved[1], block.labels, exemplars)
+
+
+def exemplar_places(written: str, layout: Layout) -> list[int]:
+    """For each exemplar measure of the layout of signature ``written`` its place in ``layout``, -1 without one.
+
+    Raises ValueError if it is the signature of none.
+    """
+    return _places(layout_of(written).exemplar, layout.exemplar).tolist()
 
 
 def _moved_exemplars(exemplars: Exemplars, places: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Exemplars:

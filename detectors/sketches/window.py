@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.records import SegmentKey, SignalValue
 from detectors.sketches.block import Block
-from detectors.sketches.buckets import count_from, quantiles_by_row
+from detectors.sketches.buckets import count_from
 from detectors.sketches.entries import EMPTY, Entries, sum_entries
 from detectors.sketches.exemplars import NO_EXEMPLARS
-from detectors.sketches.layout import Layout, Reading
+from detectors.sketches.layout import Layout
+from detectors.sketches.readings import histogram_of, read_one, read_signals
 from detectors.sketches.recent import RecentExemplars
 
 
@@ -71,7 +70,7 @@ class WindowBlock:
         what is exactly there exceeds it. A threshold of NaN asks nothing: 0 of 0. Raises KeyError for a measure
         without a histogram.
         """
-        return count_from(*_histogram(self.block, self.layout, measure), thresholds)
+        return count_from(*histogram_of(self.block, self.layout, measure), thresholds)
 
     def measures(self, row: int) -> Measures:
         """Everything measured of one segment, to be merged over longer spans."""
@@ -121,78 +120,8 @@ class Measures:
 
     def read(self, signal: str, span_ms: int) -> SignalValue | None:
         """The signal over the span, or None without observations."""
-        values, counts = _read_one(self.block, self.layout, self.layout.readings[signal], span_ms)
+        values, counts = read_one(self.block, self.layout, self.layout.readings[signal], span_ms)
         return None if np.isnan(values[0]) else SignalValue(float(values[0]), int(counts[0]))
-
-
-def read_signals(block: Block, layout: Layout, span_ms: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Every numeric signal of every segment: values (NaN without observations) and observation counts."""
-    shape = (len(block), len(layout.numeric_signals))
-    values, counts = np.full(shape, np.nan), np.zeros(shape, np.int64)
-    if not len(block):
-        return values, counts
-    counters = block.counters
-    plain = layout.plain
-    known = counters[:, plain.count]
-    values[:, plain.signal] = _divide(counters[:, plain.total] * plain.quantum, known)
-    counts[:, plain.signal] = known
-    for at, reading in layout.special:
-        values[:, at], counts[:, at] = _read_one(block, layout, reading, span_ms)
-    for measure, quantiles in layout.quantiles.items():
-        rows, found, totals = _quantiles(block, layout, measure, [q for _, q in quantiles])
-        columns = np.array([at for at, _ in quantiles])
-        values[rows[:, None], columns] = found.T
-        counts[rows[:, None], columns] = totals[:, None]
-    return values, counts
-
-
-def _read_one(
-    block: Block, layout: Layout, reading: Reading, span_ms: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    if reading.q is not None:
-        values, counts = np.full(len(block), np.nan), np.zeros(len(block), np.int64)
-        rows, found, totals = _quantiles(block, layout, reading.measure, [reading.q])
-        values[rows], counts[rows] = found[0], totals
-        return values, counts
-    counters, column = block.counters, layout.column
-    if reading.measure == "events":
-        events = counters[:, column["events"]]
-        # A segment that only has feedback in this span had no interactions: its rate is unknown, not zero.
-        return np.where(events > 0, events / (span_ms / 1000), np.nan), events
-    if f"{reading.measure}.known" in column:
-        known = counters[:, column[f"{reading.measure}.known"]]
-        held = counters[:, column[f"{reading.measure}.held"]]
-        return _divide(held, known), known
-    count = counters[:, column[f"{reading.measure}.count"]]
-    total = counters[:, column[f"{reading.measure}.sum"]] * layout.quantum[reading.measure]
-    if reading.per:
-        parts = [counters[:, column[f"{name}.sum"]] * layout.quantum[name] for name in reading.per]
-        below = np.sum(parts, axis=0)
-        return np.where(count > 0, _divide(total, below) * reading.scale, np.nan), count
-    if reading.span:
-        return np.where(count > 0, total, np.nan), count
-    return _divide(total, count), count
-
-
-def _quantiles(
-    block: Block, layout: Layout, measure: str, qs: Sequence[float]
-) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
-    return quantiles_by_row(*_histogram(block, layout, measure), qs)
-
-
-def _histogram(
-    block: Block, layout: Layout, measure: str
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Row, bucket and count of one measure's entries."""
-    entries = block.histograms
-    mine = entries.slot == layout.histogram[measure]
-    return entries.row[mine], entries.item[mine], entries.count[mine]
-
-
-def _divide(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = np.full(below.shape, np.nan)
-    np.divide(above, below, out=out, where=below > 0)
-    return out
 
 
 def _one_row(block: Block, row: int) -> Block:

@@ -32,7 +32,7 @@ from streams.decide import Decide
 from streams.decode import decode_chunk
 from streams.events import Interaction
 from streams.files import FileRecord, read_events
-from streams.segments import Segmenter
+from streams.segments import reader_of
 
 _CHUNK: Final = 1000
 
@@ -135,7 +135,7 @@ class _Counter:
         self._labels = labels
         self._now_ms = now_ms
         dimensions = sorted({name for label in labels for name in label.segment})
-        self._readers = Segmenter([(name,) for name in dimensions]).readers
+        self._readers = {name: reader_of(name) for name in dimensions}
         self._times: list[list[int]] = [[] for _ in labels]
         self.records = 0
 
@@ -150,7 +150,7 @@ class _Counter:
                     times.append(event.occurred_at)
 
     def _belongs(self, event: Interaction, label: Label) -> bool:
-        return all(self._readers[name](event) == value for name, value in label.segment.items())
+        return all(self._readers[name]([event]) == [value] for name, value in label.segment.items())
 
     def affected(self, at: int) -> Affected:
         return Affected(np.sort(np.array(self._times[at], np.int64)))

@@ -7,7 +7,7 @@ the generator at once, with the window as the leading part of the segment, and c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -21,14 +21,14 @@ from detectors.sketches.exemplars import Exemplars
 from detectors.sketches.labels import cap_labels
 from streams.aggregate import Aggregate
 from streams.closing import Closing
-from streams.columns import FIELDS, Gatherer
+from streams.columns import Gatherer
 from streams.config import Config
 from streams.decide import NEVER_LATE
 from streams.decode import decode_chunk
 from streams.events import Stream
+from streams.fields import gatherers
 from streams.messages import LocalRecord, Message
 from streams.partials import decode_log_record
-from streams.segments import Segmenter
 from streams.signals import LAYOUT
 from streams.simulate.events import Event
 from streams.simulate.traffic import TrafficSpec, generate
@@ -54,7 +54,9 @@ class InOrder:
         self._base_ms = config.base_window_ms
         self._spec = spec
         self._next_ms = spec.start_ms - spec.start_ms % self._base_ms
-        self._segmenter = Segmenter(config.segments.by)
+        self._gatherers: dict[Stream, Callable[[], Gatherer]] = {
+            stream: gatherers(stream, config.segments) for stream in ("interaction", "feedback")
+        }
         self._held: list[Event] = []
 
     def add(self, batch: Iterable[Event]) -> Iterator[Window]:
@@ -90,7 +92,7 @@ class InOrder:
             raise chunk.bad[0][1]
         if not chunk.events:
             return empty_block(LAYOUT)
-        gatherer = Gatherer(FIELDS[stream], self._segmenter)
+        gatherer = self._gatherers[stream]()
         gatherer.add(chunk.events)
         columns, segmentations = gatherer.take()
         at_ms = np.fromiter((event.occurred_at for event in chunk.events), np.int64, len(chunk.events))

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from detectors.records import FLEET, SegmentKey
 from detectors.sketches.block import empty_block, merge
 from detectors.sketches.build import Columns, Segmentation, build
-from detectors.sketches.layout import Layout
 from detectors.sketches.window import WindowBlock
-from streams.signals import CATEGORIES, FLAGS, READINGS, SIGNALS, VALUES
+from streams.signals import FLAGS, LAYOUT, SIGNALS, VALUES
 
-LAYOUT = Layout(FLAGS, VALUES, CATEGORIES, READINGS)
 NUMERIC = {name: signal for name, signal in SIGNALS.items() if signal.kind != "mix"}
 BASE_MS = 10_000
 START_MS = 1_789_992_000_000

@@ -16,7 +16,8 @@ from detectors.sketches.block import Block, decode, encode, merge, split
 from detectors.sketches.buckets import RELATIVE_ERROR, SMALLEST, ZERO_BUCKET, bucket_of, quantile, value_of
 from detectors.sketches.build import Columns, Segmentation, build
 from detectors.sketches.labels import MAX_LABELS, cap_labels
-from detectors.sketches.window import Measures, WindowBlock, read_signals
+from detectors.sketches.readings import read_signals
+from detectors.sketches.window import Measures, WindowBlock
 from streams.segments import Interner, cap_segments
 from streams.signals import LAYOUT
 
@@ -26,14 +27,15 @@ POSITIVE = st.floats(min_value=SMALLEST, max_value=8e7, allow_nan=False)
 def block_of(rows: list[tuple[str, float | None, bool | None, str | None, str]]) -> Block:
     """Rows of (tenant, duration_ms, refusal, finish_reason, event_id) as a block of fleet and tenants."""
     tenants, durations, refusals, reasons, ids = zip(*rows, strict=True) if rows else ((),) * 5
-    tenant, reason = Interner(), Interner()
+    tenant: Interner[str] = Interner()
+    reason: Interner[str] = Interner()
     codes, reason_codes = tenant.codes(tenants), reason.codes(reasons)
     columns = Columns(
         ids,
         True,
         {"refusal": np.array(refusals, np.float64)},
         {"duration_ms": np.array(durations, np.float64)},
-        {"finish_reason": (reason_codes, reason.labels)} if reason.labels else {},
+        {"finish_reason": (reason_codes, [(label,) for label in reason.labels])} if reason.labels else {},
     )
     segmentations = [
         Segmentation(np.ones(len(rows), np.int32), [FLEET] if rows else []),

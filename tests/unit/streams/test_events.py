@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import inspect
 
+from detectors.sketches.layout import Category
 from streams.decode import BadRecord, decode_interaction
 from streams.events import (
     STREAMS,
@@ -84,21 +85,28 @@ def test_which_votes_are_down(
     assert is_thumbs_down(vote) is expected
 
 
-FIELD_OF_VALUE = {"cost_usd": "cost"}
+FIELD_OF_VALUE = {"cost_usd": "cost", "tool_errors": "tool_calls"}
 INTERACTION_VALUES = [value for value in VALUES if value.stream == "interaction"]
 
 
 @pytest.mark.parametrize("value", INTERACTION_VALUES, ids=lambda value: value.name)
 def test_bounds_are_those_of_the_signals(value: Any) -> None:
     field = FIELD_OF_VALUE.get(value.name, value.name)
-    good = {"event_id": "e", "occurred_at": NOW_MS, "operation": "chat", field: int(value.maximum)}
-    decode_interaction(encoded(good), now_ms=NOW_MS)
+    good = {"event_id": "e", "occurred_at": NOW_MS, "operation": "chat"}
+
+    def of(amount: int) -> bytes:
+        return encoded({**good, field: [{"error_type": "e"}] * amount if field == "tool_calls" else amount})
+
+    decode_interaction(of(int(value.maximum)), now_ms=NOW_MS)
     with pytest.raises(BadRecord, match="out_of_range"):
-        decode_interaction(encoded({**good, field: int(value.maximum) + 1}), now_ms=NOW_MS)
+        decode_interaction(of(int(value.maximum) + 1), now_ms=NOW_MS)
 
 
-def test_categories_and_flags_are_fields() -> None:
-    assert {category.name for category in CATEGORIES} <= set(Interaction.__struct_fields__)
+@pytest.mark.parametrize("category", CATEGORIES, ids=lambda category: category.name)
+def test_categories_are_fields_of_their_stream(category: Category) -> None:
+    struct = Interaction if category.stream == "interaction" else Feedback
+    field = {"tool": "tool_calls"}.get(category.name, category.name)
+    assert field in struct.__struct_fields__
 
 
 def test_topics_are_those_that_are_made() -> None:

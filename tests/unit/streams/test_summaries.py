@@ -7,16 +7,10 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from detectors.sketches.build import build
 from detectors.sketches.window import WindowBlock
-from streams.columns import FIELDS, Gatherer
-from streams.config import SegmentsConfig
-from streams.decode import decode_chunk
-from streams.messages import LocalRecord
-from streams.segments import Segmenter
-from streams.signals import LAYOUT
 from streams.simulate import TrafficSpec, generate
 from streams.summaries import encode_summaries
+from tests.support import measures
 
 START_MS = 1_790_000_000_000
 ROWS_PER_RECORD = 50
@@ -57,10 +51,7 @@ def plainly(window: WindowBlock, expected: NDArray[np.float64], learning: NDArra
 def simulated_window(events: int) -> WindowBlock:
     spec = TrafficSpec(START_MS, 10, events / 10, seed=1)
     values = [event.value for batch in generate(spec) for event in batch if event.kind == "interaction"]
-    records = [LocalRecord("llm.interactions", 0, at, value) for at, value in enumerate(values)]
-    gatherer = Gatherer(FIELDS["interaction"], Segmenter(SegmentsConfig().by))
-    gatherer.add(decode_chunk("interaction", records, START_MS + 60_000).events)
-    return WindowBlock(START_MS, START_MS + 10_000, build(*gatherer.take(), LAYOUT), LAYOUT)
+    return measures.window(START_MS, values)
 
 
 @pytest.mark.parametrize("events", [3, 2000])
@@ -78,10 +69,7 @@ def test_columns_give_the_same_bytes_as_rows(events: int, monkeypatch: pytest.Mo
 def test_records_stay_below_the_limit_however_long_names_are() -> None:
     names = [f"{n}" + "\U0001f4a9" * 500 for n in range(800)]
     given = [{"event_id": n, "tenant": n, "occurred_at": START_MS, "operation": "chat"} for n in names]
-    records = [LocalRecord("llm.interactions", 0, at, orjson.dumps(value)) for at, value in enumerate(given)]
-    gatherer = Gatherer(FIELDS["interaction"], Segmenter(SegmentsConfig().by))
-    gatherer.add(decode_chunk("interaction", records, START_MS + 60_000).events)
-    window = WindowBlock(START_MS, START_MS + 10_000, build(*gatherer.take(), LAYOUT), LAYOUT)
+    window = measures.window(START_MS, [orjson.dumps(value) for value in given])
     unknown = np.full(window.values.shape, np.nan)
     found = list(encode_summaries(window, unknown, np.isnan(unknown), "test", 900_000))
     rows = [row for record in found for row in orjson.loads(record)["rows"]]
