@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: help setup demo test check audit unit bench faults docs lock clean
+.PHONY: help setup demo test check audit unit bench faults backtest docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -52,6 +52,10 @@ bench: $(DEV)  ## Measure against the marks; prints a table and writes bench-res
 faults: $(DEV)  ## Break it on purpose, at full length (hours; ONLY=name,... for some); writes docs/faults.json
 	$(BIN)/python -m tests.recovery $(if $(ONLY),--only $(ONLY))
 
+backtest: $(DEV)  ## Score detection on the whole suite (an hour or more); writes backtest-results.json and docs/backtest.json
+	$(BIN)/tidewatch backtest --json backtest-results.json
+	$(BIN)/python -m tests.support.backtest backtest-results.json
+
 docs: $(DEV)  ## Rewrite the generated parts of the docs
 	$(BIN)/python -m tests.support.generate_docs
 
@@ -62,4 +66,4 @@ lock:  ## Pin the dependencies anew (needs uv)
 		--group dev pyproject.toml -o requirements-dev.lock --quiet
 
 clean:  ## Remove what the commands made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results.json
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results.json backtest-results.json

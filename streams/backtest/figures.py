@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -13,8 +14,11 @@ from streams.backtest.branch import Result
 from streams.backtest.plain import METHODS
 from streams.backtest.scoring import Verdict
 
-WEEK_MS = 7 * 86_400_000
-MET_SHARE = 0.95
+DAY_MS: Final = 86_400_000
+WEEK_MS: Final = 7 * DAY_MS
+_LEAST_FOR_INTERVAL: Final = 5
+_RESAMPLES: Final = 2000
+MET_SHARE: Final = 0.95
 """A target is met when this share of the seeds is detected and the median delay is within it."""
 
 
@@ -39,6 +43,8 @@ class Row(msgspec.Struct, frozen=True):
     noticed: float
     delay_events_median: float | None
     delay_events_p90: float | None
+    delay_events_interval: tuple[float, float] | None
+    """95 % bootstrap interval of the median; None for fewer than five seeds."""
     delay_secs_median: float | None
     delay_secs_p90: float | None
     met: bool
@@ -58,6 +64,8 @@ class Row(msgspec.Struct, frozen=True):
     """The same by each plain method."""
     said: str
     """What detected or noticed it, most often."""
+    why: str
+    """Why the target is missed, where it is."""
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -67,7 +75,8 @@ class Rate(msgspec.Struct, frozen=True):
     weeks: float
     per_week: float
     lower: float
-    upper: float
+    upper: float | None
+    """None where nothing was watched."""
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -112,7 +121,7 @@ def figures_of(results: Sequence[Result]) -> Figures:
     }
     rows = _rows(by_kind["incident"])
     twins = by_kind["benign"]
-    days = sum(r.until_ms - r.start_ms for r in results) / 86_400_000
+    days = sum(r.until_ms - r.start_ms for r in results) / DAY_MS
     took_secs = sum(result.took_secs for result in results)
     return Figures(
         rows=rows,
@@ -160,6 +169,7 @@ def _row(name: str, results: Sequence[Result]) -> Row:
         noticed=sum(v.noticed for v in verdicts) / len(verdicts),
         delay_events_median=_quantile(events, 0.5),
         delay_events_p90=_quantile(events, 0.9),
+        delay_events_interval=_interval(events),
         delay_secs_median=_quantile(secs, 0.5),
         delay_secs_p90=_quantile(secs, 0.9),
         met=_met(caught, len(verdicts)),
@@ -173,7 +183,28 @@ def _row(name: str, results: Sequence[Result]) -> Row:
         capped=sum(result.capped for result in results),
         plain=_plain_rows(results),
         said=max(sorted(set(said)), key=said.count, default=""),
+        why=_why(results, verdicts),
     )
+
+
+def _why(results: Sequence[Result], verdicts: Sequence[Verdict]) -> str:
+    """The first thing that stands between these branches and their target."""
+    caught = [v for v in verdicts if v.detected]
+    noticed = [v for v in verdicts if v.noticed]
+    if _met(caught, len(verdicts)) or verdicts[0].label.benign:
+        return ""
+    of = f" in {len(verdicts) - len(caught)} of {len(verdicts)}" if caught else ""
+    cut_off = sum(result.capped for result in results if not any(v.noticed for v in result.verdicts))
+    if cut_off:
+        days = max(r.until_ms - r.start_ms for r in results) / DAY_MS
+        return f"not noticed, cut off after {days:.0f} days{of}"
+    if len(noticed) < MET_SHARE * len(verdicts):
+        return f"not noticed{of}"
+    if len(caught) < MET_SHARE * len(verdicts):
+        types = [v.by.type for v in noticed if v.by is not None and not v.detected]
+        return f"noticed as {max(sorted(set(types)), key=types.count)}{of}"
+    waits = median((v.delay_events or 0) / ((v.target_events or 0) + v.allowance_events or 1) for v in caught)
+    return f"late: {waits:.1f} times the target"
 
 
 def _met(caught: Sequence[Verdict], seeds: int) -> bool:
@@ -231,7 +262,7 @@ def _false_alarms(results: Sequence[Result]) -> dict[str, Rate]:
 def rate(count: int, weeks: float) -> Rate:
     """``count`` in ``weeks``, with exact bounds (Garwood 1936): each side has 2.5 %."""
     if not weeks:
-        return Rate(count, 0.0, 0.0, 0.0, math.inf)
+        return Rate(count, 0.0, 0.0, 0.0, None)
     lower = _solve(lambda mean: 1.0 - _poisson_cdf(count - 1, mean), 0.025, count) if count else 0.0
     upper = _solve(lambda mean: 1.0 - _poisson_cdf(count, mean), 0.975, count)
     return Rate(count, weeks, count / weeks, lower / weeks, upper / weeks)
@@ -252,6 +283,15 @@ def _solve(rising: Callable[[float], float], wanted: float, count: int) -> float
 
 def _quantile(values: Sequence[float], q: float) -> float | None:
     return float(np.quantile(values, q)) if values else None
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Percentile bootstrap of the median, with random numbers that are always the same."""
+    if len(values) < _LEAST_FOR_INTERVAL:
+        return None
+    picks = np.random.default_rng(1).integers(0, len(values), (_RESAMPLES, len(values)))
+    low, high = np.quantile(np.median(np.asarray(values, np.float64)[picks], axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _share(flags: Sequence[bool]) -> float:

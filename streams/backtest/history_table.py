@@ -99,6 +99,8 @@ def place(segment: dict[str, str]) -> str:
 
 def rate_text(found: Rate) -> str:
     """``0.50 a week (0.06 to 1.81; 2 in 4.0 weeks)``."""
+    if found.upper is None:
+        return "not watched"
     return (
         f"{found.per_week:.2f} a week ({found.lower:.2f} to {found.upper:.2f}; "
         f"{found.count:,} in {found.weeks:.1f} weeks)"

@@ -6,17 +6,19 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import click
 import msgspec
 from rich.console import Console
 
+from streams import __version__
 from streams.backtest.figures import figures_of
 from streams.backtest.history import NoWindows, run_history
 from streams.backtest.history_table import show_history
 from streams.backtest.jobs import Job, UnknownJob, expand
 from streams.backtest.labels import BadLabels, read_labels
+from streams.backtest.report import VERSION, Made, Report, write
 from streams.backtest.rules import BadRule, read_rules
 from streams.backtest.suite import Settings, run_suite
 from streams.backtest.table import show
@@ -24,8 +26,6 @@ from streams.backtest.warmup import WarmUp, default_folder
 from streams.commands.common import BAD_USAGE, config_option, fail, load_or_exit, progress_bar
 from streams.config import Config
 from streams.files import UnreadableFile, total_bytes
-
-REPORT_VERSION: Final = 1
 
 
 class _Own(NamedTuple):
@@ -99,6 +99,9 @@ class _Own(NamedTuple):
     metavar="TOML",
     help="Try a rule on it: a file with [[rules]], or one as an inline table.",
 )
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Write the suite's figures as one page: .html or .md."
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write everything as JSON.")
 @config_option
 def command(
@@ -115,6 +118,7 @@ def command(
     events: tuple[Path, ...],
     labels: Path | None,
     rules: tuple[str, ...],
+    report: Path | None,
     json_path: Path | None,
     config_path: Path | None,
 ) -> None:
@@ -132,6 +136,8 @@ def command(
           '{ name = "refusals", signal = "refusal_ratio", warning = 0.1, segments = [{ model = "*" }] }'
     """
     config = load_or_exit(config_path)
+    if report is not None and (events or report.suffix not in (".html", ".md")):
+        fail(f"--report: got {report}; expected a name in .html or .md, of the suite", BAD_USAGE)
     if events:
         _history(config, _Own(events, labels, rules), json_path)
         return
@@ -149,10 +155,12 @@ def command(
         work_dir or default_folder(),
         fresh,
     )
-    _suite(config, todo, settings, json_path)
+    _suite(config, todo, settings, report, json_path)
 
 
-def _suite(config: Config, todo: list[Job], settings: Settings, json_path: Path | None) -> None:
+def _suite(
+    config: Config, todo: list[Job], settings: Settings, page: Path | None, json_path: Path | None
+) -> None:
     try:
         with progress_bar() as progress:
             warming = progress.add_task("warming up", total=1.0)
@@ -166,9 +174,27 @@ def _suite(config: Config, todo: list[Job], settings: Settings, json_path: Path 
             )
     except OSError as error:
         fail(f"{error.filename or settings.folder}: {error.strerror}; choose another --work-dir")
-    figures = figures_of(results)
-    _write(json_path, {"version": REPORT_VERSION, "figures": figures, "results": results})
-    show(figures)
+    made = Made(
+        program=__version__,
+        seeds=sorted({job.seed for job in todo if job.kind != "quiet"} or {job.seed for job in todo}),
+        warm_up_days=settings.warm_up.days,
+        rate_per_day=settings.warm_up.rate_per_day,
+        max_days=settings.max_days,
+        window_secs=config.windows.base_secs,
+        lateness_secs=config.windows.allowed_lateness_secs,
+    )
+    report = Report(VERSION, made, figures_of(results))
+    _write(json_path, msgspec.structs.asdict(report) | {"branches": results})
+    if page is not None:
+        try:
+            write(report, page)
+        except OSError as error:
+            fail(f"--report {page}: {error.strerror}; choose another place")
+    show(report, _console())
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 220)
 
 
 def _history(config: Config, own: _Own, json_path: Path | None) -> None:
@@ -194,8 +220,8 @@ def _history(config: Config, own: _Own, json_path: Path | None) -> None:
             )
     except (UnreadableFile, NoWindows) as error:
         fail(str(error))
-    _write(json_path, {"version": REPORT_VERSION, "history": history})
-    show_history(history, Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200))
+    _write(json_path, {"version": VERSION, "history": history})
+    show_history(history, _console())
 
 
 def _write(path: Path | None, report: object) -> None:

@@ -22,12 +22,13 @@ from streams.config import Config
 from streams.operate import metrics, monitoring
 from streams.signals import SIGNALS
 from streams.topics import TOPICS, partitions_of
-from tests.support import acls, limits
+from tests.support import acls, backtest, limits
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FILES: Final = (
     "README.md",
     "docs/configuration.md",
+    "docs/detection.md",
     "docs/operations.md",
     "docs/reliability.md",
     "docs/security.md",
@@ -167,6 +168,7 @@ PARTS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "commands": commands,
     "sections": sections,
     "faults": faults,
+    "backtest": backtest.table,
     "metrics": metrics.reference,
     "monitoring": monitoring.reference,
     "acls": acls.table,
