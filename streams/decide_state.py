@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from detectors.sketches.translation import recode, signature
+from detectors.sketches.translation import UnknownMeasure, recode, signature
 from streams.closing import ClosingState
-from streams.partials import FIRST_LAYOUT, Partial
+from streams.partials import FIRST_LAYOUT, NewerRecord, Partial
 from streams.signals import LAYOUT
 
 VERSION: Final = 3
@@ -122,10 +122,20 @@ def recode_blocks(closing: ClosingState, written: str) -> None:
 
 
 def recode_partial(partial: Partial) -> Partial:
-    """A partial whose block is in the present layout."""
+    """A partial whose block is in the present layout.
+
+    Raises:
+        NewerRecord: it has measures of a kind that this program does not know.
+    """
     if partial.layout == signature(LAYOUT):
         return partial
-    block = recode(partial.block, partial.layout, LAYOUT)
+    try:
+        block = recode(partial.block, partial.layout, LAYOUT)
+    except UnknownMeasure as unknown:
+        raise NewerRecord(
+            f"a partial of {partial.source}: {unknown}. A newer Tidewatch wrote it: use that version for every "
+            "worker of the fleet"
+        ) from None
     return msgspec.structs.replace(partial, block=block, layout=signature(LAYOUT))
 
 

@@ -19,6 +19,10 @@ from detectors.sketches.layout import Category, Flag, Layout, Log, Value
 _HISTOGRAM: Final = "histogram"
 
 
+class UnknownMeasure(ValueError):
+    """A signature names a kind of measure that this program does not know."""
+
+
 @cache
 def signature(layout: Layout) -> str:
     """The measures of a layout in their order, one a line: what decides how its blocks are read."""
@@ -32,7 +36,7 @@ def signature(layout: Layout) -> str:
 
 @cache
 def layout_of(text: str) -> Layout:
-    """A layout by which blocks with this signature can be decoded. Raises ValueError if it is none."""
+    """A layout by which blocks with this signature can be decoded. Raises UnknownMeasure if it is none of ours."""
     flags: list[Flag] = []
     values: list[Value] = []
     categories: list[Category] = []
@@ -48,7 +52,7 @@ def layout_of(text: str) -> Layout:
             case ["category", name]:
                 categories.append(Category(name))
             case _:
-                raise ValueError(f"a signature of a layout cannot have the line {line!r}")
+                raise UnknownMeasure(f"a layout cannot have {line!r}")
     return Layout(flags, values, categories, {}, logs)
 
 
@@ -86,7 +90,7 @@ def translate(block: Block, old: Layout, new: Layout) -> Block:
 def exemplar_places(written: str, layout: Layout) -> list[int]:
     """For each exemplar measure of the layout of signature ``written`` its place in ``layout``, -1 without one.
 
-    Raises ValueError if it is the signature of none.
+    Raises UnknownMeasure if it is the signature of none.
     """
     return _places(layout_of(written).exemplar, layout.exemplar).tolist()
 

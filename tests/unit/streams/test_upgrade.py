@@ -15,7 +15,8 @@ import pytest
 from detectors.records import Incident, SegmentKey
 from detectors.sketches.block import decode as decode_block
 from detectors.sketches.layout import Category, Flag, Layout, Log, Value
-from detectors.sketches.translation import layout_of, recode, signature
+from detectors.sketches.recent import RecentExemplars
+from detectors.sketches.translation import exemplar_places, layout_of, recode, signature
 from streams import decide_state
 from streams.config import Config
 from streams.decide import Decide
@@ -214,3 +215,28 @@ def keeps(new: object, old: object) -> bool:
     if isinstance(new, dict) and isinstance(old, dict):
         return all(name in new and keeps(new[name], value) for name, value in old.items())
     return new == old
+
+
+def test_measures_that_only_a_newer_program_knows_are_refused_in_words(stored: Stored) -> None:
+    found = next(
+        record
+        for _, value, _ in stored.records[PARTIALS]
+        if isinstance(record := decode_log_record(value), Partial)
+    )
+    newer = msgspec.structs.replace(found, layout=f"{signature(LAYOUT)}\ndigest of_a_newer_kind")
+    with pytest.raises(NewerRecord, match=r"'digest of_a_newer_kind'.*use that version"):
+        decide_state.recode_partial(newer)
+
+
+def test_exemplars_of_an_older_layout_are_those_of_the_same_measures() -> None:
+    """Places of measures move when others are added before them."""
+    older = Layout(LAYOUT.flags[5:2:-1], LAYOUT.values[:2], (), {})
+    segment = SegmentKey((), ())
+    windows = [[[[(), ()], [[0, [1, 7, "cached"]], [3, [900, 8, "slow"]]]]]]
+    recent = RecentExemplars()
+    recent.from_state(windows, exemplar_places(signature(older), LAYOUT))
+    assert recent.find(segment, LAYOUT.exemplar["cache_hit"]) == ("cached",)
+    assert recent.find(segment, LAYOUT.exemplar["duration_ms"]) == ("slow",)
+    without = Layout(LAYOUT.flags[:2], (), (), {})
+    recent.from_state(windows, exemplar_places(signature(older), without))
+    assert recent.find(segment, 0) == recent.find(segment, 1) == ()
