@@ -75,7 +75,9 @@ def flapping(scale: Scale) -> Outcome:
 
 def _slow(folder: Path, scale: Scale, rtt_secs: float, kills: int) -> Outcome:
     rng = scale.random()
-    between_secs = 12.0 + 8 * rtt_secs
+    # Joining takes four round trips and a pause of the embedded broker's, which counts as silence there.
+    session_secs = max(6.0, 8 * rtt_secs)
+    between_secs = 6.0 + session_secs + 8 * rtt_secs
     with (
         tansu() as broker,
         KafkaProxy(port_of(broker)) as proxy,
@@ -85,7 +87,7 @@ def _slow(folder: Path, scale: Scale, rtt_secs: float, kills: int) -> Outcome:
             minutes=scale.pick(8, 24),
             feed_secs=kills * between_secs + 10.0,
             through=proxy.address,
-            kafka={"session_timeout_secs": 6.0, "chunk_records": 300},
+            kafka={"session_timeout_secs": session_secs, "chunk_records": 300},
         ) as (run, outcome),
     ):
         proxy.slow(rtt_secs)

@@ -159,7 +159,13 @@ def _kill_workers(
     expected.add(places)
     with ExitStack() as stack:
         broker = stack.enter_context(tansu())
-        run = Run(broker, folder, PARTITIONS, record={"batch_secs": 0.1, "batch_rows": 500})
+        run = Run(
+            broker,
+            folder,
+            PARTITIONS,
+            record={"batch_secs": 0.1, "batch_rows": 500},
+            monitoring={"restarts": 100},  # an alert about the kills would be a row that nobody sent
+        )
         size = len(places) // (len(ends) + 1) + 1
         for number, end in enumerate(ends):
             worker = run.worker(stack, role="record", env={ENVIRONMENT: end} if end else None)
