@@ -4,6 +4,7 @@ For a series with scored panes (x, n), x transformed (``detectors.scales``), n o
 
 * recent level    mu  = exponentially weighted mean of x, weight min(n, 4 mean n): heavy panes count more, but
   one giant pane cannot take the mean over;
+  Beside a known shape of the week the level is remembered for a week (half-life 7 days), however busy the series;
 * per-event spread s2 = exponentially weighted mean of n (x - mu)^2, which copes with any n and takes in
   over-dispersion; for ratios at least 0.02 x 0.98, for rates at least Poisson;
 * seasonal shape  r(h) = mean of x in hour-of-week h over past weeks, interpolated between the middles of hours;
@@ -51,6 +52,11 @@ class BaselineParams(Params):
     rate_half_life_panes: int = Field(
         default=720, ge=10, le=1_000_000,
         description="The same for rates and spend, in rate panes; 720 panes of a minute are half a day.",
+    )  # fmt: skip
+    residual_half_life_days: float = Field(
+        default=7.0, gt=0.01, le=1000,
+        description="Half-life of the level and spread beside the shape of the week, once that is known; at least "
+        "half_life_panes.",
     )  # fmt: skip
     min_panes: int = Field(
         default=30, ge=5, le=100_000,
@@ -105,6 +111,7 @@ class Baseline:
             batch_panes=(np.int64, 0),
             batches=(np.int64, 0),
             inflation=(np.float64, 1.0),
+            learned_ms=(np.int64, -1),
         )
         self._season = Season(signals)
         half = np.where(scales.is_rate, params.rate_half_life_panes, params.half_life_panes)
@@ -173,16 +180,26 @@ class Baseline:
         self._step(self._recent, index, taken, weight, alpha)
         known = ~np.isnan(ref.season)
         if known.any():
-            self._step(self._residual, index[known], (taken - ref.season)[known], weight[known], alpha[known])
-        self._season.learn(index, taken, weight, now_ms)
+            slow = self._slow(index, now_ms)
+            self._step(self._residual, index[known], (taken - ref.season)[known], weight[known], slow[known])
+        common["learned_ms"][index] = now_ms
         self._add_to_batches(index[ref.ready], z[ref.ready])
         common["mean_n"][index] = mean_n
         common["events"][index] += n.astype(np.int64)
 
-    def learn_season(self, index: Ints, x: Floats, n: Floats, now_ms: int) -> None:
-        """Take values into the shape of the week only, unclipped."""
+    def _slow(self, index: Ints, now_ms: int) -> Floats:
+        """What the residual forgets now: by time, so that a busy series knows its level as a week allows."""
+        since_ms = np.maximum(now_ms - self._common["learned_ms"][index], 0)
+        by_time = 1.0 - 0.5 ** (since_ms / (self.params.residual_half_life_days * 86_400_000.0))
+        result: Floats = np.minimum(by_time, self._alpha[index % self._signals])
+        return result
+
+    def learn_season(self, index: Ints, ref: Reference, x: Floats, n: Floats, now_ms: int) -> None:
+        """Take values into the shape of the week, unclipped: an hour not seen before is often a surprise."""
         if len(index):
-            self._season.learn(index, x, np.minimum(n, _WEIGHT_CAP * self._common["mean_n"][index]), now_ms)
+            mean_n = self._common["mean_n"][index]
+            weight = np.where(mean_n > 0, np.minimum(n, _WEIGHT_CAP * mean_n), n)
+            self._season.learn(index, x, weight, ref.event_variance, now_ms)
 
     def _add_to_batches(self, index: Ints, z: Floats) -> None:
         common = self._common

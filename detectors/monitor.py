@@ -137,10 +137,11 @@ class Detect:
         frozen = self._frozen.holds(done.series)
         keep = ~self._glr.suspected(done.series) & ~frozen
         self._learn(scored, keep, block.window_end_ms)
-        # What only informs is often an hour not seen before: the week learns it, or it would come back every week.
-        trifle = frozen & (self._frozen.severity(done.series) == Severity.INFO)
-        at = np.flatnonzero(trifle)
-        self._baseline.learn_season(done.series[at], scored.x[at], done.n[at], block.window_end_ms)
+        # Not what is frozen by a warning; what only informs or is suspected may just be an hour not seen before.
+        serious = frozen & (self._frozen.severity(done.series) > Severity.INFO)
+        at = np.flatnonzero(~serious)
+        taken = scored.ref.take(at), scored.x[at], done.n[at]
+        self._baseline.learn_season(done.series[at], *taken, block.window_end_ms)
         order = {name: at for at, name in enumerate((*(d.name for d in self._detectors), LEVEL))}
         evidence.sort(key=lambda e: (e.segment, self._column[e.signal], order[e.detector]))
         evidence += self._book.step(block)

@@ -3,6 +3,10 @@
 Segments get their table after an hour, so that fleeting ones cost nothing. Within an hour values gather; when
 the hour ends, its mean joins the slot (weight 1/weeks, at least 1/4, so that four weeks or more fade). The value
 at a time is interpolated between the middles of the two nearest hours, and known only when both are.
+
+The mean of an hour is itself uncertain, that of a rare event very much so. Hours are therefore shrunk towards the
+mean of the whole week by the share of their spread that is more than chance would give (empirical Bayes; Efron and
+Morris, Stein's estimation rule and its competitors, JASA 68, 1973): a series without a cycle keeps none.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ HOUR_MS: Final = 3_600_000
 SLOTS: Final = 168
 _MIN_AGE_HOURS: Final = 1
 _MIN_GAIN: Final = 0.25
+_AT_ONCE: Final = 4096
+"""Series whose weeks are looked at together, to bound memory."""
 
 
 class Season:
@@ -29,6 +35,8 @@ class Season:
         self._hour = Columns(hour=(np.int64, -1), weight=(np.float64, 0.0), total=(np.float64, 0.0))
         self._mean: NDArray[np.float32] = np.zeros((0, SLOTS, signals), np.float32)
         self._weeks: NDArray[np.uint8] = np.zeros((0, SLOTS, signals), np.uint8)
+        self._whole: NDArray[np.float32] = np.zeros((0, 2, signals), np.float32)
+        """Mean of the hours, and how much of their differences from it to believe."""
         self._free: list[int] = []
 
     def grow(self, rows: int) -> None:
@@ -41,6 +49,7 @@ class Season:
             slot = int(self._rows["slot"][row])
             if slot >= 0:
                 self._weeks[slot] = 0
+                self._whole[slot] = 0.0
                 self._free.append(slot)
         self._rows.reset(rows)
         series = (rows[:, None] * self._signals + np.arange(self._signals)).ravel()
@@ -62,16 +71,18 @@ class Season:
         known = (self._weeks[table, first, column] > 0) & (self._weeks[table, second, column] > 0)
         value = (1.0 - share) * self._mean[table, first, column].astype(np.float64)
         value += share * self._mean[table, second, column].astype(np.float64)
-        result[has] = np.where(known, value, np.nan)
+        mean, belief = self._whole[table, :, column].astype(np.float64).T
+        result[has] = np.where(known, mean + belief * (value - mean), np.nan)
         return result
 
-    def learn(self, index: Ints, x: Floats, weight: Floats, now_ms: int) -> None:
+    def learn(self, index: Ints, x: Floats, weight: Floats, spread: Floats, now_ms: int) -> None:
+        """Take in values of some series; ``spread`` is the variance of one unit of weight, where known."""
         hour = now_ms // HOUR_MS
         self._admit(np.unique(index // self._signals), hour)
         held = self._hour["hour"][index]
-        ended = index[(held != hour) & (held >= 0)]
-        if len(ended):
-            self._fold(ended)
+        over = (held != hour) & (held >= 0)
+        if over.any():
+            self._fold(index[over], spread[over])
         fresh = held != hour
         self._hour["weight"][index] = np.where(fresh, 0.0, self._hour["weight"][index]) + weight
         self._hour["total"][index] = np.where(fresh, 0.0, self._hour["total"][index]) + weight * x
@@ -91,19 +102,38 @@ class Season:
                     shape = (room, SLOTS, self._signals)
                     self._mean = np.concatenate([self._mean, np.zeros(shape, np.float32)])
                     self._weeks = np.concatenate([self._weeks, np.zeros(shape, np.uint8)])
+                    whole = np.zeros((room, 2, self._signals), np.float32)
+                    self._whole = np.concatenate([self._whole, whole])
             self._rows["slot"][row] = slot
 
-    def _fold(self, index: Ints) -> None:
+    def _fold(self, index: Ints, spread: Floats) -> None:
         slot = self._rows["slot"][index // self._signals]
-        index, slot = index[slot >= 0], slot[slot >= 0]
+        index, spread, slot = index[slot >= 0], spread[slot >= 0], slot[slot >= 0]
         column = index % self._signals
         at = self._hour["hour"][index] % SLOTS
-        mean = self._hour["total"][index] / self._hour["weight"][index]
+        weight = self._hour["weight"][index]
+        mean = self._hour["total"][index] / weight
         weeks = self._weeks[slot, at, column]
         gain = np.maximum(1.0 / (weeks.astype(np.float64) + 1.0), _MIN_GAIN)
         old = self._mean[slot, at, column].astype(np.float64)
         self._mean[slot, at, column] = np.where(weeks > 0, old + gain * (mean - old), mean)
         self._weeks[slot, at, column] = np.minimum(weeks, 254) + 1
+        self._weigh(slot, column, spread / weight * gain)
+
+    def _weigh(self, slot: Ints, column: Ints, chance: Floats) -> None:
+        """How far the hours of each series are apart, and how much of that is no chance."""
+        for first in range(0, len(slot), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            table, signal = slot[part], column[part]
+            means = self._mean[table, :, signal].astype(np.float64)
+            known = self._weeks[table, :, signal] > 0
+            count = known.sum(axis=1)
+            centre = np.where(known, means, 0.0).sum(axis=1) / count
+            spread = np.where(known, (means - centre[:, None]) ** 2, 0.0).sum(axis=1) / count
+            self._whole[table, 0, signal] = centre
+            self._whole[table, 1, signal] = np.maximum(spread - chance[part], 0.0) / np.maximum(
+                spread, 1e-300
+            )
 
     def to_state(self) -> State:
         used = int(self._rows["slot"].max(initial=-1)) + 1
@@ -114,6 +144,7 @@ class Season:
             "tables": used,
             "mean": self._mean[:used].astype("<f4").tobytes(),
             "weeks": self._weeks[:used].tobytes(),
+            "whole": self._whole[:used].astype("<f4").tobytes(),
             "free": list(self._free),
         }
 
@@ -123,4 +154,6 @@ class Season:
         shape = (int(state["tables"]), SLOTS, self._signals)
         self._mean = np.frombuffer(state["mean"], "<f4").astype(np.float32).reshape(shape)
         self._weeks = np.frombuffer(state["weeks"], np.uint8).copy().reshape(shape)
+        whole = np.frombuffer(state["whole"], "<f4").astype(np.float32)
+        self._whole = whole.reshape(shape[0], 2, self._signals)
         self._free = [int(slot) for slot in state["free"]]

@@ -73,7 +73,8 @@ class Dyadic:
             if not len(up):
                 break
             at, index, columns = at[full], up, carried
-            formed.append(Formed(at, level + 1, np.stack([value for _, value in carried[:SUMS]], axis=1)))
+            if level + 1 < LEVELS:  # beyond the top, the oldest are forgotten
+                formed.append(Formed(at, level + 1, np.stack([value for _, value in carried[:SUMS]], axis=1)))
         return formed
 
     def suffixes(self, index: Ints) -> tuple[list[Floats], Ints]:

@@ -45,7 +45,7 @@ def test_the_week_is_known_after_a_week_and_between_hours() -> None:
     index, one = np.zeros(1, np.int64), np.ones(1)
     for hour in range(-2, 170):
         at = START_MS + hour * HOUR_MS + HOUR_MS // 2
-        season.learn(index, np.array([float(hour % 168)]), one, at)
+        season.learn(index, np.array([float(hour % 168)]), one, 0.0 * one, at)
     assert season.at(index, START_MS + 10 * HOUR_MS + HOUR_MS // 2)[0] == pytest.approx(10.0)
     assert season.at(index, START_MS + 11 * HOUR_MS)[0] == pytest.approx(10.5)
     assert np.isnan(one_day_of_season().at(index, START_MS + 100 * HOUR_MS)[0])
@@ -55,8 +55,26 @@ def one_day_of_season() -> Season:
     season = Season(1)
     season.grow(1)
     for hour in range(24):
-        season.learn(np.zeros(1, np.int64), np.ones(1), np.ones(1), START_MS + hour * HOUR_MS)
+        season.learn(np.zeros(1, np.int64), np.ones(1), np.ones(1), np.zeros(1), START_MS + hour * HOUR_MS)
     return season
+
+
+@pytest.mark.parametrize(("cycle", "believed"), [(0.0, (0.0, 0.25)), (0.01, (0.6, 0.9)), (0.1, (0.97, 1.0))])
+def test_hours_are_believed_as_far_as_chance_does_not_explain_them(
+    cycle: float, believed: tuple[float, float]
+) -> None:
+    """A rare event, one in a hundred of 400 an hour, whose cycle is none, as much as chance, or far more."""
+    rng, season = np.random.default_rng(2), Season(1)
+    season.grow(1)
+    index, n = np.zeros(1, np.int64), np.full(1, 400.0)
+    for hour in range(2 * 168 + 2):
+        level = 0.01 + cycle * (1.0 + np.sin(2 * np.pi * hour / 24))
+        x = np.array([rng.binomial(400, level) / 400])
+        season.learn(index, x, n, np.full(1, level * (1 - level)), START_MS + hour * HOUR_MS)
+    at = START_MS + (2 * 168 + 6) * HOUR_MS + HOUR_MS // 2
+    crest, trough = season.at(index, at)[0], season.at(index, at + 12 * HOUR_MS)[0]
+    low, high = believed
+    assert low * 2 * cycle - 0.004 <= crest - trough <= high * 2 * cycle + 0.006
 
 
 def weekly(day: float) -> tuple[float, float]:
