@@ -21,9 +21,11 @@ from streams.config import Config
 from streams.delivery import LONGEST_PAUSE_SECS, OUTAGE_SECS, Delivery, DeliveryFailed, passes
 from streams.faultpoints import faultpoint
 from streams.logs import KeptOut, Seldom
+from streams.messages import Message
 from streams.operate.metrics import Value
 from streams.operate.vitals import Vitals
 from streams.stages import Aggregate, AggregateStep
+from streams.topics import DEADLETTERS
 from streams.transport import TP, Begin, Chunk, ChunkConsumer, Standing, Superseded
 
 INBOX_CHUNKS = 2
@@ -32,6 +34,8 @@ SETTLE_MS = 3000
 """Several ticks: how long a source with nothing in hand must be quiet."""
 FIRST_PAUSE_SECS = 0.1
 """Before a partition begins again; doubles with every time in a row, up to ``LONGEST_PAUSE_SECS``."""
+MAX_WAITING_LETTERS = 400
+"""Dead letters that wait for each other while chunks wait; of one KiB and a half at most."""
 MAX_REFUSALS = 8
 """Of what does not pass by waiting, in a row, before the worker gives up."""
 
@@ -74,6 +78,8 @@ class _Run:
         self.quiet_ms = 0
         self.told_ms = 0
         self.kept_out = kept_out
+        self.letters: list[Message] = []
+        """Not sent yet; nothing behind them is committed."""
 
     def forget(self) -> None:
         """End the run; whoever waits to put something into its inbox goes on."""
@@ -169,6 +175,7 @@ class AggregateDriver:
                     run.aggregate.counts.over_caps, topic=run.tp.topic, partition=run.tp.partition
                 )
                 await asyncio.sleep(0)
+            await self._carry_out(run, AggregateStep([], None))
         except Superseded:
             self._drop(run)
         except (DeliveryFailed, KafkaError, OSError) as error:
@@ -178,9 +185,14 @@ class AggregateDriver:
             self._fail(error)
 
     async def _carry_out(self, run: _Run, step: AggregateStep) -> None:
-        if step.messages:
+        messages = [*run.letters, *step.messages]
+        if step.commit_offset is None and _may_wait(run, messages):
+            run.letters = messages
+            return
+        if messages:
             faultpoint("aggregate.before-send")
-            await self._delivery.send(step.messages)
+            await self._delivery.send(messages)
+            run.letters = []
             faultpoint("aggregate.sent")
         if step.commit_offset is not None:
             await self._consumer.commit_exact(
@@ -306,6 +318,15 @@ class AggregateDriver:
     def progress(self) -> dict[TP, int | None]:
         """Partition -> next offset to be worked on."""
         return {tp: run.next_offset for tp, run in self._runs.items()}
+
+
+def _may_wait(run: _Run, messages: list[Message]) -> bool:
+    """In a flood letters go together; without a backlog they go at once."""
+    return (
+        not run.inbox.empty()
+        and len(messages) <= MAX_WAITING_LETTERS
+        and all(message.topic == DEADLETTERS for message in messages)
+    )
 
 
 def _counted(run: _Run) -> Iterator[Value]:
