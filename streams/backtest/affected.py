@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -40,7 +41,7 @@ class Counter:
             label.start_ms if label.counts_from_ms is None else label.counts_from_ms for label in labels
         ]
         self._segments = [dict(segment) for segment in segments]
-        self._times: list[list[int]] = [[] for _ in labels]
+        self._times = [array("q") for _ in labels]
 
     def add(self, events: Iterable[Event]) -> None:
         """Take in a batch in the order of time."""

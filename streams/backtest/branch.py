@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from streams.backtest.notices import notices_of
 from streams.backtest.overlap import in_reference
 from streams.backtest.plain import METHODS, Alarm
 from streams.backtest.scoring import (
-    Affected,
     FalseAlarm,
     Label,
     Notice,
@@ -48,8 +48,11 @@ HOLD_MS: Final = HOUR_MS // 2
 """So long an incident goes on after it was detected, so that it can get its severity and its segment."""
 LONGEST_HOLD_MS: Final = 6 * HOUR_MS
 """So long it goes on at most until the target has passed, for the sake of what it is compared with."""
-_WORTH_ENDING_MS: Final = HOUR_MS // 2
-"""An incident is ended early when this saves so much."""
+PATIENCE: Final = 1.5
+LEAST_PATIENCE_MS: Final = 6 * HOUR_MS
+"""After so many targets, and at least so long, what was not detected is given up."""
+_LOOK_MS: Final = 600_000
+"""How often is asked whether a branch is over."""
 _QUIET_MS: Final = 7 * DAY_MS
 _AFTER_MS: Final = HOUR_MS // 2
 """Watched after an incident cleared: its end must not look like another one."""
@@ -79,6 +82,8 @@ class Result(msgspec.Struct, frozen=True):
     """Time of the processor."""
     capped: bool
     """It was cut off by ``max_days`` before its end."""
+    gave_up: bool
+    """The incident was not detected within ``PATIENCE`` targets, and ended then."""
 
     @property
     def job(self) -> Job:
@@ -130,6 +135,7 @@ class Branch:
             segments_as(config.segments.by, in_reference),
         )
         self._generated_until_ms = self.start_ms
+        self._gave_up = False
 
     def run(self, fleet: Fleet) -> Result:
         """Through to the end of what must be seen."""
@@ -140,12 +146,13 @@ class Branch:
             for alarm in fleet.plain.watch(decision.window):
                 self._alarms[alarm.method].append(_from_alarm(alarm))
             until_ms = decision.window.window_end_ms
-            fresh = list(notices_of(decision, in_reference))
-            self.notices += fresh
-            if fresh:
-                self._end_early(until_ms)
-            if until_ms >= self._limit_ms or (until_ms % 60_000 == 0 and self._is_over(until_ms)):
+            self.notices += notices_of(decision, in_reference)
+            if until_ms >= self._limit_ms:
                 break
+            if until_ms % _LOOK_MS == 0:
+                self._end_early(until_ms)
+                if self._is_over(until_ms):
+                    break
         verdicts = self._judge(until_ms)
         return Result(
             scenario=self._job.scenario,
@@ -161,6 +168,7 @@ class Branch:
             events=self.events,
             took_secs=time.process_time() - began,
             capped=any(label.end_ms > until_ms for label in self.labels),
+            gave_up=self._gave_up,
         )
 
     def _windows(self) -> Iterator[Window]:
@@ -181,35 +189,43 @@ class Branch:
 
     def _batches(self) -> Iterator[list[Event]]:
         changes = sorted(self._plan.changes, key=lambda change: change.occurred_at_ms)
-        for batch in generate(self._spec):
+        # Where an incident takes events away, those are affected that would have been.
+        missing = any(truth.alert_type == "no_data" for truth in self._plan.truths)
+        usual = generate(replace(self._spec, effects=())) if missing else itertools.repeat(None)
+        for batch, without in zip(generate(self._spec), usual, strict=False):
             until_ms = (batch[-1].occurred_at_ms // self._spec.block_ms + 1) * self._spec.block_ms
             due = [change for change in changes if change.occurred_at_ms < until_ms]
             del changes[: len(due)]
             self._generated_until_ms = until_ms
             self.events += len(batch)
-            self._counter.add(batch)
+            self._counter.add(batch if without is None else without)
             yield sorted(batch + due, key=lambda event: event.occurred_at_ms) if due else batch
 
     def _end_early(self, now_ms: int) -> None:
-        """Let the incident end soon after it was detected: what is left of it would show nothing new.
+        """Let the incident end where what is left of it would show nothing new.
 
-        So too where something was noticed, but not in the right type, once the target is missed.
+        That is when it was detected and the target has passed (or long enough), and when it was not and the target
+        has passed by half as much again: then it is missed, whatever comes.
         """
         if self._job.kind != "incident":
             return
         [label] = self.labels
-        if now_ms <= label.start_ms or now_ms > label.end_ms:
+        from_ms = label.start_ms if label.counts_from_ms is None else label.counts_from_ms
+        if not from_ms < now_ms <= label.end_ms - _LOOK_MS:
             return
         [verdict] = self._judge(now_ms)
-        missed = verdict.noticed and not verdict.detected and verdict.target_passed_ms < now_ms
-        if not (verdict.detected or missed):
-            return
-        hold_ms = min(max(HOLD_MS, verdict.target_passed_ms - now_ms), LONGEST_HOLD_MS)
-        end_ms = max(now_ms + hold_ms, self._generated_until_ms)
-        if label.end_ms - end_ms <= _WORTH_ENDING_MS:
-            return
-        self._effects[:] = [replace(e, end_ms=min(e.end_ms, end_ms)) for e in self._effects]
-        self.labels = [msgspec.structs.replace(label, end_ms=end_ms)]
+        wanted = (label.target_events or 0) + verdict.allowance_events
+        passed = self._counter.affected(0).between(from_ms, now_ms) / max(1, wanted)
+        if verdict.detected and verdict.by is not None:
+            held_ms = now_ms - max(verdict.by.at_ms, from_ms)
+            over = held_ms >= HOLD_MS and (passed > 1 or held_ms >= LONGEST_HOLD_MS)
+        else:
+            over = passed > PATIENCE and now_ms - from_ms >= LEAST_PATIENCE_MS
+        if over:
+            end_ms = max(now_ms, self._generated_until_ms)
+            self._effects[:] = [replace(e, end_ms=min(e.end_ms, end_ms)) for e in self._effects]
+            self.labels = [msgspec.structs.replace(label, end_ms=end_ms)]
+            self._gave_up = not verdict.detected
 
     def _is_over(self, now_ms: int) -> bool:
         if self._job.kind == "quiet":
@@ -223,7 +239,7 @@ class Branch:
 
     def _judge(self, until_ms: int) -> list[Verdict]:
         return [
-            judge(label, self.notices, self._affected(at), until_ms, self._setting)
+            judge(label, self.notices, self._counter.affected(at), until_ms, self._setting)
             for at, label in enumerate(self.labels)
         ]
 
@@ -231,7 +247,7 @@ class Branch:
         alarms = self._alarms[method]
         any_type = [msgspec.structs.replace(label, type="", severity="", origin="") for label in self.labels]
         verdicts = [
-            judge(label, alarms, self._affected(at), until_ms, self._setting)
+            judge(label, alarms, self._counter.affected(at), until_ms, self._setting)
             for at, label in enumerate(any_type)
         ]
         return Plain(
@@ -240,20 +256,6 @@ class Branch:
             len(false_alarms(alarms, verdicts)),
             unlabelled_ms(self.start_ms, until_ms, verdicts),
         )
-
-    def _affected(self, at: int) -> Affected:
-        """The events that the incident touches; where it takes them away, those that would have been."""
-        if self._plan.truths[at].alert_type != "no_data":
-            return self._counter.affected(at)
-        counter = Counter(self.labels, [truth.segment for truth in self._plan.truths])
-        label = self.labels[at]
-        days = (min(label.end_ms, self._generated_until_ms) - label.start_ms) / DAY_MS
-        if days <= 0:
-            return counter.affected(at)
-        quiet = replace(self._spec, start_ms=label.start_ms, duration_secs=days * DAY_MS / 1000, effects=())
-        for batch in generate(quiet):
-            counter.add(batch)
-        return counter.affected(at)
 
 
 def run_branch(config: Config, warm_up: WarmUp, snapshots: Snapshots, max_days: float, job: Job) -> Result:

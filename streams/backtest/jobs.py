@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
+from streams.simulate import reference as ref
 from streams.simulate.catalogue import DURATIONS_MS, QUIET, STRENGTHS, TRAPS
 from streams.simulate.incidents import DAY_MS, INCIDENTS
 from streams.simulate.twins import TWINS
@@ -12,6 +13,8 @@ from streams.simulate.twins import TWINS
 BENIGN: Final = "benign"
 Kind = Literal["incident", "benign", "trap", "quiet"]
 _WEEK_DAYS: Final = 7.0
+_REFERENCE_PER_DAY: Final = 100_000
+LONG_DAYS: Final = 3.0
 
 
 class UnknownJob(ValueError):
@@ -49,15 +52,24 @@ class Job(NamedTuple):
             return _WEEK_DAYS
         if self.kind == "benign":
             row = TWINS[self.scenario]
-            return 2.0 + row.duration_ms / DAY_MS + (_WEEK_DAYS if row.weekly else 0.0)
+            return 0.5 + row.duration_ms / DAY_MS + (_WEEK_DAYS if row.weekly else 0.0)
         if self.kind == "trap":
-            return 9.0 if self.scenario == "T3" else 2.0
-        row_, k = INCIDENTS[self.scenario], STRENGTHS.index(self.variant)
-        return 1.0 + (row_.ramps_ms[k] + DURATIONS_MS[k]) / DAY_MS + row_.targets[k] / 10_000
+            return 8.0 if self.scenario == "T3" else 1.0
+        return 0.3 + _incident_days(self.scenario, STRENGTHS.index(self.variant))
 
 
-def expand(only: Sequence[str], seeds: int, seed_offset: int, quiet_weeks: int) -> list[Job]:
-    """The jobs of all seeds, the longest first.
+def _incident_days(scenario: str, k: int) -> float:
+    """How long an incident lasts until it is given up, at the reference rate."""
+    row = INCIDENTS[scenario]
+    target_days = row.targets[k] / (_REFERENCE_PER_DAY * ref.share_of(ref.independent(row.segment)))
+    full_days = row.ramps_ms[k] / DAY_MS + max(DURATIONS_MS[k] / DAY_MS, 2 * target_days)
+    return min(full_days, row.ramps_ms[k] / DAY_MS / 2 + max(0.25, 1.5 * target_days))
+
+
+def expand(
+    only: Sequence[str], seeds: int, seed_offset: int, quiet_weeks: int, long_seeds: int | None = None
+) -> list[Job]:
+    """The jobs of all seeds, the longest first; those of more than ``LONG_DAYS`` have ``long_seeds``.
 
     ``only`` names some (``S02/medium``, ``S04``, ``S08/benign``, ``T3``, ``quiet``); empty means all.
 
@@ -66,8 +78,9 @@ def expand(only: Sequence[str], seeds: int, seed_offset: int, quiet_weeks: int) 
     """
     wanted = list(dict.fromkeys(pair for name in only for pair in _named(name))) if only else list(_all())
     jobs = []
-    for number in range(seeds):
-        for scenario, variant in wanted:
+    for scenario, variant in wanted:
+        long = scenario != QUIET and Job(scenario, variant, 0).longest_days > LONG_DAYS
+        for number in range(min(seeds, long_seeds) if long and long_seeds is not None else seeds):
             weeks = quiet_weeks if scenario == QUIET else 1
             # Quiet weeks of one seed have different traffic: their seeds lie beyond those of the others.
             jobs += [Job(scenario, variant, seed_offset + number + week * seeds) for week in range(weeks)]

@@ -37,7 +37,19 @@ class Report(msgspec.Struct, frozen=True):
 
 
 HEADINGS: Final = (
-    *("scenario", "found", "delay", "p90", "target + window", "time", "met", "type", "severity", "origin"),
+    *(
+        "scenario",
+        "seeds",
+        "found",
+        "delay",
+        "p90",
+        "target + window",
+        "time",
+        "met",
+        "type",
+        "severity",
+        "origin",
+    ),
     *("segment", "alerts", "cleared", "why not"),
 )
 
@@ -47,6 +59,7 @@ def cells(row: Row) -> tuple[str, ...]:
     target = "" if row.target_events is None else f"{row.target_events:,} + {row.allowance_events:,.0f}"
     return (
         row.name,
+        str(row.seeds),
         f"{row.noticed:.0%}",
         number(row.delay_events_median) + interval(row),
         number(row.delay_events_p90),

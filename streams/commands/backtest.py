@@ -48,6 +48,13 @@ class _Own(NamedTuple):
     help="Runs of each, on other traffic.",
 )
 @click.option(
+    "--long-seeds",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="The same for what takes more than three days.",
+)
+@click.option(
     "--seed-offset", type=click.IntRange(0, 800_000), default=0, show_default=True, help="The first seed."
 )
 @click.option(
@@ -107,6 +114,7 @@ class _Own(NamedTuple):
 def command(
     only: str | None,
     seeds: int,
+    long_seeds: int,
     seed_offset: int,
     quiet_weeks: int,
     warm_up_days: float,
@@ -145,7 +153,7 @@ def command(
         fail("--labels and --rule speak of a history; name its files with --events", BAD_USAGE)
     try:
         names = [name for name in (only or "").split(",") if name.strip()]
-        todo = expand(names, seeds, seed_offset, quiet_weeks)
+        todo = expand(names, seeds, seed_offset, quiet_weeks, long_seeds)
     except UnknownJob as error:
         fail(f"--only: {error}", BAD_USAGE)
     settings = Settings(

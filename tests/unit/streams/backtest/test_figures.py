@@ -43,7 +43,7 @@ def result(
         scenario=scenario, variant=variant, seed=seed, start_ms=0, until_ms=WEEK_MS,
         verdicts=[] if quiet else [msgspec.structs.replace(FOUND, **changes)], false_alarms=[alarm] * alarms,
         unlabelled_ms=WEEK_MS, notices=[], plain=[Plain(m, [] if quiet else [plain], 10, WEEK_MS) for m in METHODS],
-        events=700_000, took_secs=70.0, capped=capped,
+        events=700_000, took_secs=70.0, capped=capped, gave_up=False,
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_pages(tmp_path: Path) -> None:
     report = Report(1, Made("1.0", [4, 5], 28, 100_000, 60, 10, 15), all_figures())
     text = markdown(report)
     assert "1 of 3 targets met." in text
-    assert "| S08/severe | 0% |" in text
+    assert "| S08/severe | 1 | 0% |" in text
     assert "2 seeds from 4" in text
     shown = page(report)
     assert shown == page(report)
@@ -174,7 +174,7 @@ def test_the_recorded_run(tmp_path: Path) -> None:
         " ".join(summary(report)),
         "|---|--:|--:|--:|--:|",
     }
-    assert any(line.startswith("| S08/mild | 100% |") for line in table(kept))
+    assert any(line.startswith("| S08/mild | 1 | 100% |") for line in table(kept))
     assert list(table(tmp_path / "none.json")) == [
         "No run of this version is recorded; `make backtest` makes one."
     ]

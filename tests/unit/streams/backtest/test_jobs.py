@@ -22,6 +22,15 @@ def test_everything() -> None:
     assert [job.longest_days for job in jobs] == sorted((job.longest_days for job in jobs), reverse=True)
 
 
+def test_what_takes_days_runs_less_often() -> None:
+    jobs = expand((), 3, 0, 1, long_seeds=1)
+    often = [job.name for job in jobs]
+    assert often.count("S02/medium") == 3
+    assert often.count("S18/mild") == often.count("S11/severe") == often.count("T3") == 1
+    assert often.count("quiet") == 3
+    assert sum(job.longest_days for job in jobs) < 0.6 * sum(job.longest_days for job in expand((), 3, 0, 1))
+
+
 def test_some() -> None:
     assert names("S02/medium", "s08/BENIGN", "T3", "quiet") == ["S02/medium", "S08/benign", "T3", "quiet"]
     assert names("S04") == ["S04/benign", "S04/medium", "S04/mild", "S04/severe"]
