@@ -112,7 +112,7 @@ class _Group:
 
 def _churn(scale: Scale, length: _Length, store: str) -> Outcome:
     events = list(length.traffic)
-    with kafka(scale.folder / "kafka") as broker, ExitStack() as stack:
+    with kafka(scale.folder / f"kafka-{store}") as broker, ExitStack() as stack:
         run = Run(
             broker,
             scale.folder / store,
