@@ -13,6 +13,7 @@ import numpy as np
 from streams.backtest.branch import PATIENCE, Result
 from streams.backtest.plain import METHODS
 from streams.backtest.scoring import Verdict
+from streams.backtest.traps import unmet
 
 DAY_MS: Final = 86_400_000
 WEEK_MS: Final = 7 * DAY_MS
@@ -126,7 +127,7 @@ def figures_of(results: Sequence[Result]) -> Figures:
     return Figures(
         rows=rows,
         twins=_rows(twins),
-        traps=_rows(by_kind["trap"]),
+        traps=_trap_rows(by_kind["trap"]),
         targets_met=sum(row.met for row in rows),
         targets=len(rows),
         twins_quiet=_share([not any(v.critical for v in r.verdicts) for r in twins]) if twins else None,
@@ -145,6 +146,17 @@ def _rows(results: Sequence[Result]) -> list[Row]:
     for result in sorted(results, key=lambda r: (r.scenario, order.get(r.variant, 3), r.seed)):
         by_name.setdefault(result.job.name, []).append(result)
     return [_row(name, mine) for name, mine in by_name.items()]
+
+
+def _trap_rows(results: Sequence[Result]) -> list[Row]:
+    """The same, *met* where all is as the trap expects."""
+    rows = []
+    for row in _rows(results):
+        mine = [result for result in results if result.job.name == row.name]
+        said = [unmet(row.name, r.verdicts, r.notices, r.false_alarms) for r in mine]
+        why = max(sorted({text for text in said if text}), key=said.count, default="")
+        rows.append(msgspec.structs.replace(row, met=not why, why=why))
+    return rows
 
 
 def _row(name: str, results: Sequence[Result]) -> Row:
