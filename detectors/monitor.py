@@ -18,6 +18,7 @@ from pydantic import Field
 from detectors.base import Bank, Bools, Columns, Detector, Floats, Ints, Params, State, Verdict
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr
+from detectors.extremes import Extremes, tails_of
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.severity import Effect, severity_of
 from detectors.panes import Panes, PanesParams
@@ -107,6 +108,7 @@ class Detect:
         self._bad_down: Bools = np.array([signal.worse in ("down", "both") for signal in self._signals], bool)
         self._frozen = Frozen(params.frozen)
         self._volumes = Volumes()
+        self._extremes = Extremes(tails_of(self._signals))
         self._view = View(self._column, self._rows, self._glr, self._baseline, self._scales, self._volumes)
         self._said = [
             Columns(at_ms=(np.int64, -1), severity=(np.int8, -1), statistic=(np.float64, 0.0))
@@ -131,12 +133,14 @@ class Detect:
         rows = self._place(block)
         self._volumes.add(rows, block.counts[:, self._column[VOLUME]], block.window_end_ms)
         self._view.renew(block.window_end_ms)
+        self._extremes.shares(block, rows, block.values, block.counts)
         done = self._panes.add(block, rows)
         scored = self._scoring.score(done, block.window_end_ms)
         evidence = self._detect(scored, block) + self._back(scored, block)
         frozen = self._frozen.holds(done.series)
         keep = ~self._glr.suspected(done.series) & ~frozen
         self._learn(scored, keep, block.window_end_ms)
+        self._extremes.learn(block, rows, self._calm(rows))
         # Not what is frozen by a warning; what only informs or is suspected may just be an hour not seen before.
         serious = frozen & (self._frozen.severity(done.series) > Severity.INFO)
         at = np.flatnonzero(~serious)
@@ -176,7 +180,8 @@ class Detect:
     def _place(self, block: WindowBlock) -> Ints:
         rows, freed = self._rows.place(block.segments, block.window_end_ms)
         size = self._rows.size * len(self._signals)
-        self._volumes.grow(self._rows.size)
+        for by_row in (self._volumes, self._extremes):
+            by_row.grow(self._rows.size)
         parts: list[Bank] = [self._panes, self._frozen, self._tails, *self._detectors, *self._said]
         self._baseline.grow(size)
         for part in parts:
@@ -184,7 +189,8 @@ class Detect:
         if len(freed):
             index = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
             self._baseline.reset(index, forget_season=True)
-            self._volumes.reset(freed)
+            for by_row in (self._volumes, self._extremes):
+                by_row.reset(freed)
             for part in parts:
                 part.reset(index)
         return rows
@@ -313,6 +319,13 @@ class Detect:
             scored.panes.series[at], ref, scored.x[at], scored.panes.n[at], scored.z[at], now_ms
         )
 
+    def _calm(self, rows: Ints) -> Bools:
+        """[segments, tails]: whose tails are neither suspected nor part of an incident."""
+        columns = np.array([tail.column for tail in self._extremes.tails], np.int64)
+        index = rows[:, None] * len(self._signals) + columns
+        result: Bools = ~(self._glr.suspected(index) | self._frozen.holds(index))
+        return result
+
     def _expectations(self, rows: Ints, now_ms: int) -> tuple[Floats, Bools]:
         shape = (len(rows), len(self._signals))
         index = (rows[:, None] * shape[1] + np.arange(shape[1])).ravel()
@@ -330,6 +343,7 @@ class Detect:
             "baseline": self._baseline.to_state(),
             "tails": self._tails.to_state(),
             "volumes": self._volumes.to_state(),
+            "extremes": self._extremes.to_state(),
             "frozen": self._frozen.to_state(),
             "detectors": {
                 d.name: {"params": repr(d.params), "state": d.to_state(), "said": said.to_state()}
@@ -351,6 +365,7 @@ class Detect:
         self._baseline.from_state(state["baseline"])
         self._tails.from_state(state["tails"])
         self._volumes.from_state(state["volumes"])
+        self._extremes.from_state(state["extremes"])
         self._frozen.from_state(state["frozen"])
         anew = []
         for detector, said in zip(self._detectors, self._said, strict=True):

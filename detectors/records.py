@@ -41,6 +41,10 @@ class Signal(msgspec.Struct, frozen=True):
     worse: Worse
     source: str
     """Which fields of which record it is read from, in words (for the reference)."""
+    tail_of: str | None = None
+    """The measure whose tail this is the share of; where that begins DETECT learns (``detectors.extremes``)."""
+    far: bool = False
+    """Of a tail: the far one."""
 
 
 class SegmentKey(NamedTuple):

@@ -17,8 +17,12 @@ import numpy as np
 from detectors.base import Bools, Floats, Ints
 from detectors.records import Signal
 
-LOG_UNITS: Final = {"ms": 0.01, "tokens": 0.01, "USD": 1e-7}
-"""Unit -> what is added before the logarithm, so that zero stays finite: below anything of interest."""
+LOG_UNITS: Final = {
+    "ms": 0.01, "tokens": 0.01, "USD": 1e-7, "days": 0.01, "steps": 0.01, "chunks": 1.0, "calls": 1.0,
+    "retries": 1.0,
+}  # fmt: skip
+"""Unit -> what is added before the logarithm, so that zero stays finite: below anything of interest, or one of what
+is counted in ones and often 0."""
 RATE_UNITS: Final = {"1/s": 1.0, "USD": 0.01}
 """Unit -> the amount per pane around which log(1 + amount) turns from linear to logarithmic."""
 MAX_VALUE: Final = 1e15

@@ -71,7 +71,8 @@ CATEGORIES: Final = (
 def _row(
     name: str, unit: str, kind: Kind, worse: Worse, source: str, reading: Reading
 ) -> tuple[Signal, Reading]:
-    return Signal(name, unit, kind, worse, source), reading
+    tail_of = reading.measure if reading.tail else None
+    return Signal(name, unit, kind, worse, source, tail_of, reading.tail == "far"), reading
 
 
 _TABLE: Final = (
@@ -99,6 +100,14 @@ _TABLE: Final = (
         "up",
         "geometric mean of `ttft_ms` above 0",
         Reading("ttft_ms", typical=True),
+    ),
+    _row(
+        "latency_tail_ratio",
+        "ratio",
+        "ratio",
+        "up",
+        "share of `duration_ms` above the segment's usual p99",
+        Reading("duration_ms", tail="near"),
     ),
     _row("tokens_in_mean", "tokens", "mean", "both", "`tokens_in`", Reading("tokens_in")),
     _row(
@@ -146,6 +155,14 @@ _TABLE: Final = (
         "geometric mean of the same of each interaction",
         Reading("cost_per_1k_usd", typical=True),
     ),
+    _row(
+        "cost_tail_ratio",
+        "ratio",
+        "ratio",
+        "up",
+        "share of `cost` in USD far above the segment's usual p99",
+        Reading("cost_usd", tail="far"),
+    ),
     _row("spend_usd", "USD", "rate", "up", "sum of `cost` over the span", Reading("cost_usd", span=True)),
     _row(
         "cost_per_success_usd",
@@ -168,6 +185,14 @@ _TABLE: Final = (
         "up",
         "geometric mean of `steps` above 0",
         Reading("steps", typical=True),
+    ),
+    _row(
+        "steps_tail_ratio",
+        "ratio",
+        "ratio",
+        "up",
+        "share of `steps` far above the segment's usual p99",
+        Reading("steps", tail="far"),
     ),
     _row("tool_calls_mean", "calls", "mean", "up", "length of `tool_calls`", Reading("tool_calls")),
     _row(

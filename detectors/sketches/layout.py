@@ -73,6 +73,8 @@ class Reading(msgspec.Struct, frozen=True):
     value, ``per``, ``out_of``      sum / sum over ``per``: a share of countable parts  sum over ``per``
     value, ``span``                 sum over the span                                   count
     log, ``typical``                geometric mean                                      positive values
+    value, ``tail``                 share beyond what its segment is used to, which      count
+                                    DETECT learns (``detectors.extremes``)
     category                        counts per label                                    counts
     ==============================  ==================================================  ==================
 
@@ -92,6 +94,7 @@ class Reading(msgspec.Struct, frozen=True):
     per_event: bool = False
     typical: bool = False
     span: bool = False
+    tail: Literal["", "near", "far"] = ""
 
 
 class Plain(NamedTuple):

@@ -44,6 +44,8 @@ def read_one(
         rows, found, totals = _quantiles(block, layout, reading.measure, [reading.q])
         values[rows], counts[rows] = found[0], totals
         return values, counts
+    if reading.tail:  # not before DETECT has said what its segments are used to
+        return np.full(len(block), np.nan), np.zeros(len(block), np.int64)
     counters, column = block.counters, layout.column
     events = counters[:, 0]
     if reading.measure == "events":

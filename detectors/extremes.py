@@ -1,0 +1,123 @@
+"""Shares of observations beyond what each segment is used to: where a tail begins is learned, segment by segment.
+
+For each measure and segment the 90 % and 99 % quantiles are tracked by stochastic approximation on histograms: of n
+new observations, h above theta,
+
+    log theta += g (h - (1 - q) n)        g = c_q / max(100, observations so far), at least c_q / 20,000
+
+with c_q near 1 / density for a spread of one in log units. The *tail* begins at the 99 % quantile. The *far* tail
+begins two decades of probability beyond it, extrapolated: theta99 (theta99 / theta90)^2, where an exponential tail
+of the logarithms has one observation in ten thousand. A few observations there are news however large the crowd.
+
+Score first, then learn: a window's shares are taken with the thresholds from before it, and segments whose share is
+under suspicion or part of an incident keep theirs.
+
+Source: Robbins and Monro, A stochastic approximation method, Ann. Math. Stat. 22, 1951.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from detectors.base import Bools, Columns, Floats, Ints, State
+from detectors.records import Signal
+from detectors.sketches.buckets import quantiles_by_row
+from detectors.sketches.readings import histogram_of
+from detectors.sketches.window import WindowBlock
+
+_C90: Final = 6.0
+_C99: Final = 37.0
+_FIRST: Final = 100.0
+_LONGEST: Final = 20_000.0
+_MAX_STEP: Final = 0.5
+_ENOUGH: Final = 300.0
+"""Observations before the thresholds mean anything."""
+_FAR_DECADES: Final = 2.0
+
+
+class Tail(NamedTuple):
+    """One signal that is the share of a measure beyond a threshold."""
+
+    column: int
+    """Of the signal."""
+    measure: str
+    far: bool
+
+
+def tails_of(signals: Sequence[Signal]) -> tuple[Tail, ...]:
+    """The tails among the signals, in their order."""
+    return tuple(
+        Tail(column, signal.tail_of, signal.far)
+        for column, signal in enumerate(signals)
+        if signal.tail_of is not None
+    )
+
+
+class Extremes:
+    """Thresholds of all segments, for each tail."""
+
+    def __init__(self, tails: tuple[Tail, ...]) -> None:
+        self.tails = tails
+        self._state = [
+            Columns(log90=(np.float64, np.nan), log99=(np.float64, np.nan), seen=(np.float64, 0.0))
+            for _ in tails
+        ]
+
+    def grow(self, rows: int) -> None:
+        for state in self._state:
+            state.grow(rows)
+
+    def reset(self, rows: Ints) -> None:
+        for state in self._state:
+            state.reset(rows)
+
+    def shares(self, block: WindowBlock, rows: Ints, values: Floats, counts: Ints) -> None:
+        """Write each tail's share and observations into its column; ``rows`` are those of the block's segments."""
+        for tail, state in zip(self.tails, self._state, strict=True):
+            log99 = state["log99"][rows]
+            far = log99 + _FAR_DECADES * (log99 - state["log90"][rows]) if tail.far else log99
+            threshold = np.where(state["seen"][rows] >= _ENOUGH, np.exp(np.minimum(far, 700.0)), np.nan)
+            held, known = block.above(tail.measure, threshold)
+            with np.errstate(invalid="ignore"):
+                values[:, tail.column] = np.where(known > 0, held / known, np.nan)
+            counts[:, tail.column] = known
+
+    def learn(self, block: WindowBlock, rows: Ints, keep: Bools) -> None:
+        """Follow the quantiles; ``keep`` is [segments, tails]: those that may learn."""
+        for at, (tail, state) in enumerate(zip(self.tails, self._state, strict=True)):
+            self._start(tail, state, block, rows)
+            known_rows = np.flatnonzero(keep[:, at] & ~np.isnan(state["log99"][rows]))
+            if not len(known_rows):
+                continue
+            for name, c, share in (("log90", _C90, 0.10), ("log99", _C99, 0.01)):
+                held, known = block.above(tail.measure, np.exp(state[name][rows]))
+                held, known, series = held[known_rows], known[known_rows], rows[known_rows]
+                gain = c / np.clip(state["seen"][series], _FIRST, _LONGEST)
+                step = np.clip(gain * (held - share * known), -_MAX_STEP, _MAX_STEP)
+                state[name][series] += step
+            state["seen"][series] += known
+            state["log99"][series] = np.maximum(state["log99"][series], state["log90"][series])
+
+    @staticmethod
+    def _start(tail: Tail, state: Columns, block: WindowBlock, rows: Ints) -> None:
+        """Segments seen for the first time begin at the middle of what they show."""
+        new = np.isnan(state["log99"][rows])
+        if not new.any():
+            return
+        entries = histogram_of(block.block, block.layout, tail.measure)
+        known, middles, _ = quantiles_by_row(*entries, [0.5])
+        middle = np.zeros(len(rows))
+        middle[known] = middles[0]
+        fresh = new & (middle > 0)
+        for name in ("log90", "log99"):
+            state[name][rows[fresh]] = np.log(middle[fresh])
+
+    def to_state(self) -> State:
+        return {"tails": [state.to_state() for state in self._state]}
+
+    def from_state(self, state: State) -> None:
+        for columns, stored in zip(self._state, state["tails"], strict=True):
+            columns.from_state(stored)
