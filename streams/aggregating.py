@@ -273,7 +273,7 @@ class AggregateDriver:
         offsets = {run.tp: _offset_of(run, standing[run.tp]) for run in quiet}
         epochs = {run.tp: run.epoch for run in quiet}
         metadata = {run.tp: run.metadata for run in quiet}
-        await self._consumer.commit_exact(offsets, epochs, metadata, timeout_secs=2.0)
+        await self._consumer.commit_exact(offsets, epochs, metadata)
         faultpoint("aggregate.vouched")
         for run in quiet:
             if self._runs.get(run.tp) is run and run.taken == run.done and run.inbox.empty():
