@@ -111,7 +111,6 @@ def run(scale: Scale) -> Outcome:
     rng = scale.random()
     cycles = scale.pick(2, 12)
     events = traffic(8, 8.0) if scale.short else traffic()
-    size = len(events) // (cycles + 1) + 1
     stalls: list[float] = []
     failures: list[str] = []
     unsaved = 0
@@ -122,11 +121,12 @@ def run(scale: Scale) -> Outcome:
         stack.enter_context(small_file_system(disk, SIZE_MB))
         ballast = Ballast(disk)
         workers = _Workers(run, stack)
-        run.send(events[:size])
+        # All the time: a source that falls quiet would seal what it has.
+        feeder = run.send_slowly(events, cycles * scale.pick(15.0, 40.0))
+        stack.callback(feeder.join)
         run.await_progress()
         for number in range(1, cycles + 1):
             ballast.fill()
-            run.send(events[number * size : (number + 1) * size])
             eventually(lambda: workers.waiting()[1], within_secs=60, what="RECORD says that it waits")
             time.sleep(rng.uniform(1, 3))
             if number % 2 == 0:  # and workers that start while the disk is full
@@ -138,10 +138,14 @@ def run(scale: Scale) -> Outcome:
             eventually(workers.caught_up, within_secs=90, what=lambda: f"both go on: {run.last_words()}")
             stalls.append(time.monotonic() - began)
             failures += workers.complaints()
+        if not feeder.is_alive():
+            failures.append("the traffic was over before the last fault")
+        feeder.join()
         run.await_end(events)
         eventually(workers.caught_up, within_secs=60, what="all rows are stored")
         rss = workers.rss_mb()
         verdict = compare(run.results(events), offline(events))
+        failures += verdict.examples
         workers.end()
         held = _judge(run)
     if not unsaved:
