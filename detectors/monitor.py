@@ -236,6 +236,7 @@ class Detect:
             events=round(n) if not self._scales.is_rate[column] else int(scored.panes.events[at]),
             span_ms=block.window_end_ms - since_ms,
             segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
+            season_known=not math.isnan(scored.ref.season[at]),
         )
         severity = severity_of(signal, self._scales.rows[column], segment, effect)
         self._frozen.noticed(series, up=up, severity=int(severity), sigmas=abs(float(scored.z[at])))

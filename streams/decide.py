@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,6 +20,7 @@ from detectors.sketches.window import WindowBlock
 from sinks.alerts_topic import alert_message
 from streams import decide_state
 from streams.admission import SEGMENTS_SIGNAL, Admission, AdmissionState
+from streams.announced import announced_change
 from streams.closing import Closed, Closing, ClosingState
 from streams.config import Config
 from streams.messages import Message, Record
@@ -103,8 +104,8 @@ class Decide:
             messages += self._on_closed(closed)
         return messages
 
-    def decide(self, window_start_ms: int, block: Block) -> Decision:
-        """Judge the next closed window, whose records are summed in ``block``."""
+    def decide(self, window_start_ms: int, block: Block, changes: Sequence[dict[str, Any]] = ()) -> Decision:
+        """Judge the next closed window, whose records are summed in ``block``, with what was announced in it."""
         self.windows_closed += 1
         end_ms = window_start_ms + self._base_ms
         block = cap_labels(self._admission.admit(block, end_ms, LAYOUT))
@@ -112,13 +113,14 @@ class Decide:
         window = WindowBlock(window_start_ms, end_ms, block, LAYOUT, self._exemplars)
         judged = self._detect.close(window)
         evidence = [*judged.evidence, *self._admission.evidence(end_ms - self._base_ms, end_ms)]
-        triage = self._triage.step(evidence, window, WATCHED)
+        announced = [announced_change(change) for change in changes]
+        triage = self._triage.step(evidence, window, WATCHED, announced, self._detect.effects)
         self._detect.apply(triage.verdicts)
         return Decision(window, judged, triage)
 
     def _on_closed(self, closed: Closed) -> Iterator[Message]:
         block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)
-        window, judged, triage = self.decide(closed.window_start_ms, block)
+        window, judged, triage = self.decide(closed.window_start_ms, block, closed.changes)
         rows = (window, judged.expected, judged.learning)
         for value in encode_summaries(*rows, self._fleet, self._max_bytes):
             yield Message(SUMMARIES, self._fleet.encode(), value)

@@ -17,7 +17,7 @@ from streams.closing import ClosingState
 from streams.partials import FIRST_LAYOUT, NewerRecord, Partial
 from streams.signals import LAYOUT
 
-VERSION: Final = 3
+VERSION: Final = 4
 T = TypeVar("T")
 
 
@@ -73,7 +73,12 @@ def begin_monitors_anew(state: State) -> State:
     return state
 
 
-MIGRATIONS: Final[dict[int, Migration]] = {1: name_the_layout, 2: begin_monitors_anew}
+def group_incidents(state: State) -> State:
+    """From version 3 to 4 an incident has many series: TRIAGE reads its older form (``incidents.stored``)."""
+    return state
+
+
+MIGRATIONS: Final[dict[int, Migration]] = {1: name_the_layout, 2: begin_monitors_anew, 3: group_incidents}
 """From each version to the next; a state is a dictionary of the parts, decoded."""
 
 

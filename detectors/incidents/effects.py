@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from detectors.records import SegmentKey
 
@@ -40,3 +40,16 @@ class Effects(Protocol):
     def share(self, child: SegmentKey, parent: SegmentKey) -> float:
         """Recent interactions of ``child`` over those of ``parent``, whatever their relation; 0 where unknown."""
         ...
+
+
+class _Nothing:
+    """Nobody to ask: evidence must speak for itself."""
+
+    def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
+        return None
+
+    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
+        return 0.0
+
+
+NOTHING: Final[Effects] = _Nothing()

@@ -1,15 +1,18 @@
-"""How urgent statistical evidence is: from what the change means, not from how surprising it is.
+"""How urgent it is: from what the change means and whom it hits, not from how surprising it is.
 
-Statistics warn. They page (CRITICAL) only for a very large change of a signal that always hurts users, seen on
-enough interactions; below what a person would call notable they inform. Volume and spend never page: marketing
-campaigns and new customers look the same.
+Evidence of one series warns if the change is notable, else informs (``severity_of``). An incident is judged by its
+type (``severity_of_incident``): for each signal that shows the type there is a size that warns and one that pages,
+the latter only if a large enough part of the fleet is hit. What was announced as planned never pages, and neither
+does what nobody could name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from detectors.records import FLEET, SegmentKey, Severity, Signal
+from detectors.incidents.scene import Scene
+from detectors.records import FLEET, IncidentType, SegmentKey, Severity, Signal
 from detectors.scales import Scale
 
 CRITICAL_EFFECT: Final = {
@@ -24,6 +27,8 @@ CRITICAL_EFFECT: Final = {
 CRITICAL_MIN_EVENTS: Final = 200
 SILENCE_SHARE: Final = 0.1
 """A rate below this share of the expected one is a stop, not a dip."""
+DIP_SHARE: Final = 0.65
+"""A dip to this share is worth a warning where the course of the week is known."""
 SILENCE_MIN_EXPECTED: Final = 100.0
 """Interactions that should have come since the onset before a stop is called one."""
 SILENCE_MIN_AGE_MS: Final = 86_400_000
@@ -42,6 +47,8 @@ class Effect(NamedTuple):
     span_ms: int
     """From the onset to the end of the evaluated window."""
     segment_age_ms: int
+    season_known: bool = False
+    """Whether the expectation knows this hour of the week."""
 
 
 def severity_of(signal: Signal, scale: Scale, segment: SegmentKey, effect: Effect) -> Severity:
@@ -59,6 +66,123 @@ def _of_rate(signal: Signal, scale: Scale, segment: SegmentKey, effect: Effect) 
     if signal.name != "request_rate":
         return Severity.WARNING if effect.distance >= scale.notable else Severity.INFO
     missing = effect.expected * effect.span_ms / 1000
-    stopped = effect.observed <= SILENCE_SHARE * effect.expected and missing >= SILENCE_MIN_EXPECTED
+    least = DIP_SHARE if effect.season_known else SILENCE_SHARE
+    stopped = effect.observed <= least * effect.expected and missing >= SILENCE_MIN_EXPECTED
     known = segment == FLEET or effect.segment_age_ms >= SILENCE_MIN_AGE_MS
     return Severity.WARNING if stopped and known else Severity.INFO
+
+
+class Bound(NamedTuple):
+    """From which size of a signal's change an incident of some type warns, and from which it pages."""
+
+    warning: float
+    """A difference of ratios, scores and shares; a natural logarithm of everything else. Without sign."""
+    critical: float
+    share: float = 0.0
+    """Least share of the fleet's interactions that the segment must have for a page."""
+    impact: float = 0.0
+    """Least size times share of the fleet for a page: interactions that are hit, of all."""
+
+
+NEVER: Final = float("inf")
+_LATENCY: Final = Bound(0.11, 0.33, 0.1)
+_COST: Final = Bound(0.14, 0.33, 0.3)
+_PRICE: Final = Bound(0.07, 0.30, 0.1)
+BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
+    "input_drift": {"topic_mix": Bound(0.08, NEVER), "out_of_scope_ratio": Bound(0.04, NEVER)},
+    "model_drift": {
+        "judge_fail_ratio": Bound(0.03, 0.10, impact=0.02),
+        "judge_score_mean": Bound(0.03, 0.10, impact=0.02),
+        "schema_valid_ratio": Bound(0.01, 0.06, impact=0.002),
+        "refusal_ratio": Bound(0.01, 0.05, impact=0.02),
+        "tokens_out_mean": Bound(0.14, 0.55, 0.1),
+        "tokens_out_typical": Bound(0.14, 0.55, 0.1),
+        "finish_reason_mix": Bound(0.05, NEVER),
+    },
+    "refusal_surge": {"refusal_ratio": Bound(0.01, 0.05, impact=0.02)},
+    "context_drift": {
+        "idk_ratio": Bound(0.035, 0.12),
+        "user_corrected_ratio": Bound(0.007, 0.02),
+        "index_age_typical_days": Bound(0.8, 1.9),
+    },
+    "data_incident": {
+        "retrieved_chunks_mean": Bound(0.2, 0.9, 0.05),
+        "retrieval_score_mean": Bound(0.03, 0.12, 0.05),
+        "idk_ratio": Bound(0.03, 0.12, 0.05),
+    },
+    "schema_change": {"attributes_mix": Bound(0.002, 0.02, impact=0.008)},
+    "latency": dict.fromkeys(
+        ("latency_typical_ms", "latency_p50_ms", "ttft_typical_ms", "ttft_p50_ms"), _LATENCY
+    ),
+    "latency_tail": {"latency_tail_ratio": Bound(0.005, 0.06, 0.1), "latency_p99_ms": Bound(0.3, NEVER)},
+    "context_growth": {"tokens_in_typical": Bound(0.33, 0.78, 0.1), "tokens_in_mean": Bound(0.33, 0.78, 0.1)},
+    "cost_drift": dict.fromkeys(
+        (
+            "cost_typical_usd",
+            "cost_per_request_usd",
+            "cost_per_1k_typical_usd",
+            "cost_per_1k_tokens_usd",
+        ),
+        _COST,
+    ),
+    "cost_spike": {
+        "request_rate": Bound(0.45, 1.35, impact=0.05),
+        "spend_usd": Bound(0.45, 1.35, impact=0.05),
+    },
+    "cost_per_token": dict.fromkeys(("cost_per_1k_typical_usd", "cost_per_1k_tokens_usd"), _PRICE),
+    "provider_outage": {
+        "error_ratio": Bound(0.007, 0.03, impact=0.02),
+        "retry_ratio": Bound(0.02, 0.10, 0.1),
+    },
+    "no_data": {"request_rate": Bound(0.43, 1.2, 0.1)},
+    "hallucination_cluster": {"unsupported_claim_ratio": Bound(0.02, 0.08, impact=0.002)},
+    "prompt_regression": {"schema_valid_ratio": Bound(0.01, 0.06, impact=0.002)},
+    "cache_degradation": {"cache_hit_ratio": Bound(0.04, 0.32, 0.1)},
+    "eval_divergence": {"thumbs_down_ratio": Bound(0.045, 0.12, 0.3)},
+    "eval_baseline": {"judge_score_mean": Bound(0.0, NEVER), "judge_fail_ratio": Bound(0.0, NEVER)},
+}
+"""Signals that are not here do not speak for the severity of their type."""
+LONG_TASKS: Final = 0.7
+"""Logarithm: when the typical agent of one tenant takes twice the steps, its tasks are long; loops are a tail."""
+
+
+def severity_of_incident(kind: IncidentType, scene: Scene, share: float, evidence: Severity) -> Severity:
+    """The severity of an incident of this type.
+
+    ``share`` is the segment's share of the fleet's interactions, ``evidence`` the worst severity of its evidence.
+    """
+    if kind == "safety":
+        return Severity.CRITICAL
+    if kind == "agent_loop":
+        long_tasks = "tenant" in scene.segment.dimensions and scene.size("steps_typical") >= LONG_TASKS
+        return Severity.WARNING if long_tasks else Severity.CRITICAL
+    if kind == "mix_change":
+        return Severity.INFO
+    if kind not in BOUNDS:
+        return min(evidence, Severity.WARNING)
+    found = [
+        _of(bound, abs(scene.size(name)), share)
+        for name, bound in BOUNDS[kind].items()
+        if name in scene.moved
+    ]
+    worst = max(found, default=min(evidence, Severity.WARNING))
+    # A dip of a segment that nobody knows well is information, however deep.
+    return min(worst, evidence) if kind == "no_data" and evidence == Severity.INFO else worst
+
+
+def _of(bound: Bound, size: float, share: float) -> Severity:
+    if size >= bound.critical and share >= bound.share and size * share >= bound.impact:
+        return Severity.CRITICAL
+    return Severity.WARNING if size >= bound.warning else Severity.INFO
+
+
+def reference() -> Iterator[str]:
+    """The bounds as Markdown."""
+    yield "| type | signal | warns from | pages from | and hits |"
+    yield "|---|---|---|---|---|"
+    for kind, bounds in BOUNDS.items():
+        for name, bound in bounds.items():
+            pages = "never" if bound.critical == NEVER else f"{bound.critical:g}"
+            hits = f"{bound.share:.0%} of the fleet" if bound.share else ""
+            hits = f"size times share of {bound.impact:g}" if bound.impact else hits
+            yield f"| `{kind}` | `{name}` | {bound.warning:g} | {pages} | {hits} |"

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
+from detectors.incidents.advice import ADVICE
 from detectors.records import Alert, AlertChange, AlertMember, Incident, Member, Signal, rfc3339, stable_id
+
+MAX_SUMMARY_CHARS: Final = 1000
+"""PagerDuty cuts at 1,024."""
+MAX_NAMED: Final = 3
+MAX_LABEL_CHARS: Final = 80
+_UNTITLED: Final = ("anomaly", "threshold")
 
 
 def alert_of(incident: Incident, transition: int, signals: Mapping[str, Signal]) -> Alert:
@@ -18,7 +26,7 @@ def alert_of(incident: Incident, transition: int, signals: Mapping[str, Signal])
         fingerprint=incident.fingerprint,
         incident_id=incident.incident_id,
         severity=incident.severity.label,
-        summary=summary_of(incident, signal),
+        summary=summary_of(incident, signals),
         segment=incident.segment.as_dict(),
         signal=incident.signal,
         unit=signal.unit,
@@ -39,6 +47,7 @@ def alert_of(incident: Incident, transition: int, signals: Mapping[str, Signal])
         verdict_for=incident.verdict_for,
         verdict_against=incident.verdict_against,
         members=tuple(_told(member, signals) for member in incident.members),
+        advice=ADVICE[incident.incident_type].first,
         related_change=None
         if change is None
         else AlertChange(change.id, change.kind, change.summary, rfc3339(change.at_ms)),
@@ -58,14 +67,20 @@ def _told(member: Member, signals: Mapping[str, Signal]) -> AlertMember:
     )
 
 
-def summary_of(incident: Incident, signal: Signal) -> str:
-    """``refusal_ratio of model=x is 0.31, expected 0.02 (0.01 to 0.04), since 14:03:10 UTC, 412 observations``."""
-    evidence = incident.peak.evidence
+def summary_of(incident: Incident, signals: Mapping[str, Signal]) -> str:
+    """What, where, how much, since when, what else moved, and which change is suspected; one sentence.
+
+    ``Refusals surge: refusal_ratio of model=x is 0.31, expected 0.02 (0.01 to 0.04), since 14:03:10 UTC, 412
+    observations; also tokens_out_mean 74 tokens (expected 211); suspected: prompt change "v20" at 14:02:50 UTC``
+    """
+    evidence, signal = incident.peak.evidence, signals[incident.signal]
     where = "the whole fleet" if not incident.segment.dimensions else incident.segment.label
+    label = "" if evidence.label is None else f" ({_cut(evidence.label)})"
     observed = with_unit(evidence.observed, signal.unit)
     if evidence.family == "rule":
         side = "above" if evidence.upper is not None else "below"
-        what = f"{side} the {incident.severity.label} bound {with_unit(evidence.threshold, signal.unit)}"
+        # The severity of the incident may be that of other evidence.
+        what = f"{side} the {evidence.severity.label} bound {with_unit(evidence.threshold, signal.unit)}"
         what += f" of rule {evidence.detector.removeprefix('rule:')}"
     else:
         what = f"expected {with_unit(evidence.expected, signal.unit)}"
@@ -73,10 +88,36 @@ def summary_of(incident: Incident, signal: Signal) -> str:
             what += f" ({number(evidence.lower)} to {number(evidence.upper)})"
     counted = f"{evidence.n} observation{'' if evidence.n == 1 else 's'}"
     since = _time(incident.started_at_ms)
+    title = "" if incident.incident_type in _UNTITLED else f"{ADVICE[incident.incident_type].title}: "
+    more = _also(incident, signals) + _suspected(incident)
+    series = f"{title}{signal.name}{label} of {where}"
     if incident.resolved_at_ms is not None:
         until = _time(incident.resolved_at_ms)
-        return f"Resolved: {signal.name} of {where} was {observed}, {what}, from {since} to {until} UTC"
-    return f"{signal.name} of {where} is {observed}, {what}, since {since} UTC, {counted}"
+        said = f"Resolved: {series} was {observed}, {what}, from {since} to {until} UTC"
+    else:
+        said = f"{series} is {observed}, {what}, since {since} UTC, {counted}"
+    return _cut(said + more, MAX_SUMMARY_CHARS)
+
+
+def _also(incident: Incident, signals: Mapping[str, Signal]) -> str:
+    """What else moved in the same segment, and how many segments show it."""
+    here = [m for m in incident.members if m.segment == incident.segment and m.signal in signals]
+    named = [
+        f"{m.signal} {with_unit(m.observed, signals[m.signal].unit)} (expected {number(m.expected)})"
+        for m in here[:MAX_NAMED]
+    ]
+    return f"; also {', '.join(named)}" if named else ""
+
+
+def _suspected(incident: Incident) -> str:
+    change = incident.related_change
+    if change is None:
+        return ""
+    return f"; suspected: {change.kind} change {_cut(change.summary or change.id)!r} at {_time(change.at_ms)} UTC"
+
+
+def _cut(text: str, limit: int = MAX_LABEL_CHARS) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def with_unit(value: float, unit: str) -> str:

@@ -142,7 +142,7 @@ class Branch:
         began = time.process_time()
         until_ms = self.start_ms
         for window in self._windows():
-            decision = fleet.decide.decide(window.start_ms, window.block)
+            decision = fleet.decide.decide(window.start_ms, window.block, window.changes)
             for alarm in fleet.plain.watch(decision.window):
                 self._alarms[alarm.method].append(_from_alarm(alarm))
             until_ms = decision.window.window_end_ms

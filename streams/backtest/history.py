@@ -83,7 +83,7 @@ def run_history(
     notices: list[Notice] = []
     start_ms = until_ms = 0
     for window in _windows(files, arriving, counter, progress):
-        decision = decide.decide(window.start_ms, window.block)
+        decision = decide.decide(window.start_ms, window.block, window.changes)
         notices += notices_of(decision, plain)
         for trial in trials:
             trial.add(decision.window)

@@ -116,7 +116,7 @@ class Snapshots:
             from_ms, (END_MS - from_ms) / DAY_MS, self._warm_up.rate_per_day, seed=SEED
         )
         for window in simulated(self._config, spec):
-            decision = fleet.decide.decide(window.start_ms, window.block)
+            decision = fleet.decide.decide(window.start_ms, window.block, window.changes)
             end_ms = window.start_ms + window_ms
             fleet.plain.learn(decision.window, watch=end_ms > END_MS - DAY_MS)
             if end_ms in wanted:

@@ -107,7 +107,7 @@ def play(timeline: dict[str, Any]) -> tuple[list[str], list[str]]:
         block = window(
             start_ms + number * BASE_MS, columns if models else None, {"model": models}, votes=votes
         )
-        step = triage.step(detect.close(block).evidence, block, SIGNALS)
+        step = triage.step(detect.close(block).evidence, block, SIGNALS, effects=detect.effects)
         detect.apply(step.verdicts)
         incidents |= {incident.incident_id: incident for incident in step.incidents}
         alerts += step.alerts

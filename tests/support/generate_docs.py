@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from detectors.incidents import advice, changes, classification, severity, verdicts
 from streams.cli import main as cli
 from streams.config import Config
 from streams.operate import metrics, monitoring
@@ -29,6 +30,7 @@ FILES: Final = (
     "README.md",
     "docs/configuration.md",
     "docs/detection.md",
+    "docs/incidents.md",
     "docs/operations.md",
     "docs/reliability.md",
     "docs/security.md",
@@ -173,6 +175,11 @@ PARTS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "monitoring": monitoring.reference,
     "acls": acls.table,
     "limits": limits.table,
+    "advice": advice.reference,
+    "classification": classification.reference,
+    "planned": changes.reference,
+    "severity": severity.reference,
+    "verdicts": verdicts.reference,
 }
 
 

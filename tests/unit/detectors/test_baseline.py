@@ -106,7 +106,7 @@ def test_same_hour_of_the_week_is_the_reference_once_it_is_known() -> None:
     for number in range(21 * DAY):
         block = minute_of(number, rng)
         closing = detect.close(block)
-        step = triage.step(closing.evidence, block, SIGNALS)
+        step = triage.step(closing.evidence, block, SIGNALS, effects=detect.effects)
         detect.apply(step.verdicts)
         assert step.alerts == []
         if number >= 14 * DAY:
@@ -116,7 +116,7 @@ def test_same_hour_of_the_week_is_the_reference_once_it_is_known() -> None:
     morning = 21 * DAY + DAY * 3 // 4  # the day's fastest hour, slowed to less than the day's mean
     for number in range(21 * DAY, morning + 60):
         block = minute_of(number, rng, slower=1.5 if number >= morning else 1.0)
-        step = triage.step(detect.close(block).evidence, block, SIGNALS)
+        step = triage.step(detect.close(block).evidence, block, SIGNALS, effects=detect.effects)
         detect.apply(step.verdicts)
         if step.alerts:
             break
@@ -179,7 +179,7 @@ def test_a_million_updates_of_calm_bursty_traffic_give_next_to_no_alert() -> Non
         }
         block = matrix(START_MS + number * 10_000, [segments[k] for k in here], **signals)
         closing = detect.close(block)
-        step = triage.step(closing.evidence, block, SIGNALS)
+        step = triage.step(closing.evidence, block, SIGNALS, effects=detect.effects)
         detect.apply(step.verdicts)
         updates += int((~closing.learning & (block.counts > 0)).sum())
         for incident in step.incidents:

@@ -58,7 +58,7 @@ def test_real_traffic_pages_nobody(read: object, file: Path) -> None:
         block = window(at * BASE_MS, records, {"model": ["m"] * len(rows)})
         closing = detect.close(block)
         judged += int((~closing.learning).sum())
-        step = triage.step(closing.evidence, block, SIGNALS)
+        step = triage.step(closing.evidence, block, SIGNALS, effects=detect.effects)
         detect.apply(step.verdicts)
         incidents |= {i.incident_id: i for i in step.incidents}
     assert judged > 1000

@@ -7,6 +7,7 @@ import pytest
 from builders import BASE_MS, START_MS, matrix, window
 
 from detectors.base import Verdict
+from detectors.incidents.advice import ADVICE
 from detectors.incidents.triage import Triage, TriageParams, TriageStep
 from detectors.incidents.wording import number
 from detectors.records import FLEET, Evidence, SegmentKey, Severity, rfc3339
@@ -45,6 +46,16 @@ def rule(minute: float, **changes: Any) -> Evidence:
     return evidence(minute, **{**given, **changes})
 
 
+class Half:
+    """DETECT knows of every segment that it has half of its parent's traffic, and of no change."""
+
+    def effect(self, segment: SegmentKey, signal: str) -> None:
+        return None
+
+    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
+        return 0.5
+
+
 class Desk:
     """A Triage and what it said so far."""
 
@@ -55,7 +66,7 @@ class Desk:
 
     def step(self, minute: float, *found: Evidence) -> TriageStep:
         block = matrix(START_MS + int(minute * 60_000) - BASE_MS, [])
-        step = self.triage.step(found, block, SIGNALS)
+        step = self.triage.step(found, block, SIGNALS, effects=Half())
         self.alerts += [(a.type.rsplit(".", 1)[1], a.severity) for a in step.alerts]
         self.verdicts += step.verdicts
         return step
@@ -63,8 +74,8 @@ class Desk:
 
 def test_an_incident_fires_once_is_upgraded_once_and_resolves_once() -> None:
     desk = Desk()
-    first = desk.step(1, evidence(1))
-    desk.step(2, evidence(2, detector="adwin", family="drift"))
+    first = desk.step(1, evidence(1, observed=0.04))
+    desk.step(2, evidence(2, detector="adwin", family="drift", observed=0.04))
     desk.step(3, evidence(3, severity=Severity.CRITICAL, observed=0.5))
     desk.step(4, evidence(4, severity=Severity.CRITICAL))
     desk.step(5, evidence(5))
@@ -92,28 +103,26 @@ def test_what_was_handed_out_does_not_change_later() -> None:
     assert msgspec.json.encode(opened) == before
 
 
-def test_statistics_of_one_signal_share_an_incident_and_rules_have_their_own() -> None:
+def test_what_one_cause_moves_is_one_incident_and_rules_without_a_change_have_their_own() -> None:
     desk = Desk()
     step = desk.step(
         1,
         evidence(1),
         evidence(1, detector="page_hinkley", family="drift"),
-        evidence(1, signal="tokens_out_mean"),
-        evidence(1, segment=FLEET),
+        evidence(1, signal="tokens_out_mean", observed=80.0, expected=200.0),
+        evidence(1, segment=FLEET, observed=0.165, statistic=5.0),
         rule(1, segment=MODEL),
         rule(1),
     )
     kinds = [(i.family, i.signal, i.segment) for i in step.incidents]
-    assert kinds == [
-        ("statistical", "refusal_ratio", MODEL),
-        ("statistical", "tokens_out_mean", MODEL),
-        ("statistical", "refusal_ratio", FLEET),
-        ("rule", "error_ratio", MODEL),
+    assert sorted(kinds) == [
         ("rule", "error_ratio", FLEET),
+        ("rule", "error_ratio", MODEL),
+        ("statistical", "refusal_ratio", MODEL),
     ]
     assert len(step.anomalies) == 6
     assert len({a.anomaly_id for a in step.anomalies}) == 6
-    assert len({i.fingerprint for i in step.incidents}) == 5
+    assert len({a.fingerprint for a in step.anomalies}) == 3
     assert {v.action for v in step.verdicts} == {"freeze"}
     assert len(step.verdicts) == 3, "rules freeze nothing"
 
@@ -137,13 +146,14 @@ def test_ids_depend_on_what_it_is_about_and_the_fleet() -> None:
 
 def test_information_opens_an_incident_that_nobody_hears_of_until_it_gets_worse() -> None:
     desk = Desk()
-    step = desk.step(1, evidence(1, severity=Severity.INFO))
+    trifle = {"severity": Severity.INFO, "observed": 0.028}
+    step = desk.step(1, evidence(1, **trifle))
     assert (len(step.incidents), step.alerts) == (1, [])
     assert step.verdicts == [Verdict("freeze", MODEL, "refusal_ratio")]
-    desk.step(2, evidence(2))
+    desk.step(2, evidence(2, observed=0.04))
     assert desk.alerts == [("firing", "warning")]
     quiet = Desk()
-    quiet.step(1, evidence(1, severity=Severity.INFO))
+    quiet.step(1, evidence(1, **trifle))
     step = quiet.step(2, evidence(2, firing=False))
     assert (len(step.incidents), step.alerts) == (1, [])
 
@@ -193,11 +203,13 @@ def test_incidents_of_another_schema_are_refused_not_lost() -> None:
 def test_the_alert_says_it_in_one_sentence() -> None:
     (alert,) = Desk().step(1, evidence(1)).alerts
     assert alert.summary == (
-        "refusal_ratio of model=gpt-x is 0.31, expected 0.02 (0.01 to 0.04), since 11:59:00 UTC, 412 observations"
+        "Refusals surge: refusal_ratio of model=gpt-x is 0.31, expected 0.02 (0.01 to 0.04), since 11:59:00 UTC, "
+        "412 observations"
     )
     assert alert.type == "tidewatch.alert.firing"
     assert alert.segment == {"model": "gpt-x"}
-    assert (alert.severity, alert.unit, alert.detector) == ("warning", "ratio", "robust_z")
+    assert (alert.severity, alert.unit, alert.detector) == ("critical", "ratio", "robust_z")
+    assert (alert.incident_type, alert.advice) == ("refusal_surge", ADVICE["refusal_surge"].first)
     assert alert.started_at == rfc3339(START_MS - 60_000)
     assert alert.detected_at == rfc3339(START_MS + 60_000)
     assert alert.resolved_at is None

@@ -1,0 +1,197 @@
+"""An incident that is open: its record, the series that belong to it, and what was said about it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from detectors.incidents.effects import Effect
+from detectors.incidents.grouping import Finding, better_owner
+from detectors.incidents.judging import Conclusion, View
+from detectors.records import Evidence, Incident, Member, SegmentKey, Severity
+
+MAX_SERIES: Final = 1000
+"""Series of one incident; more are recorded as anomalies only."""
+MAX_MEMBERS: Final = 20
+"""Members that the record and the alert name."""
+
+
+class SeriesKey(NamedTuple):
+    segment: SegmentKey
+    signal: str
+
+
+class RuleKey(NamedTuple):
+    """A rule on a segment."""
+
+    rule: str
+    segment: SegmentKey
+
+
+class Series(msgspec.Struct):
+    """One series of an incident."""
+
+    segment: SegmentKey
+    signal: str
+    nats: float
+    since_ms: int
+    seen_ms: int
+    n: float
+    observed: float
+    expected: float
+    severity: Severity
+    label: str | None = None
+    frozen: bool = True
+    """Whether DETECT waits for its level to come back; false once it has, and for what only a rule has seen."""
+
+    @property
+    def key(self) -> SeriesKey:
+        return SeriesKey(self.segment, self.signal)
+
+    @property
+    def finding(self) -> Finding:
+        shift = self.observed - self.expected
+        effect = Effect(self.nats, self.since_ms, self.n, self.observed, self.expected, shift, self.label)
+        return Finding(self.segment, self.signal, effect, self.seen_ms)
+
+    def take(self, found: Finding, severity: Severity) -> None:
+        """Clearer evidence of the same series."""
+        self.severity = max(self.severity, severity)
+        if found.effect.nats >= self.nats:
+            effect = found.effect
+            self.nats, self.n = effect.nats, effect.n
+            self.observed, self.expected, self.label = effect.observed, effect.expected, effect.label
+
+
+class Open(msgspec.Struct):
+    """A firing incident."""
+
+    incident: Incident
+    alerted: int = -1
+    """The severity of the last alert, -1 before any."""
+    transitions: int = 0
+    series: dict[SeriesKey, Series] = {}
+    rules: list[RuleKey] = []
+    """Rules whose condition holds."""
+    worst: Severity = Severity.INFO
+    """Of its evidence."""
+    ruled: Severity = Severity.INFO
+    """Of its rules: what their author says."""
+    false_per_week: float = 0.0
+    """Of its rarest evidence, by chance; 0 where that is not calibrated."""
+    moved: bool = False
+    """Whether it was given to another segment than at first."""
+    planned: bool = False
+    """Whether an announced change says that it was to be expected."""
+
+    @property
+    def own(self) -> dict[str, Finding]:
+        """The findings at the incident's segment, by signal."""
+        return {s.signal: s.finding for s in self.series.values() if s.segment == self.incident.segment}
+
+    @property
+    def holding(self) -> bool:
+        """Whether something still keeps it open: a rule, or a series at its segment that is worth a warning."""
+        incident = self.incident
+        return bool(self.rules) or any(
+            s.frozen
+            and s.segment == incident.segment
+            and (s.signal == incident.signal or s.severity >= Severity.WARNING)
+            for s in self.series.values()
+        )
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more series may belong to it."""
+        return len(self.series) < MAX_SERIES
+
+    def take(self, said: Conclusion, *, affordable: bool) -> None:
+        """Put down what the incident is taken for; ``affordable``: the budget has room for it to page."""
+        incident = self.incident
+        incident.incident_type = said.type
+        incident.triage_verdict = said.judgement.origin
+        incident.verdict_for = said.judgement.speaks_for
+        incident.verdict_against = said.judgement.speaks_against
+        incident.related_change = said.change
+        incident.members = self.members()
+        self.planned = said.planned
+        severity = said.severity if affordable else min(said.severity, Severity.WARNING)
+        if self.ruled > severity:
+            severity = self.ruled
+        incident.severity = severity if said.planned else max(severity, incident.severity)
+
+    def members(self) -> tuple[Member, ...]:
+        """The other series: of the incident's segment first, then the clearest."""
+        incident = self.incident
+        others = [s for s in self.series.values() if s.key != (incident.segment, incident.signal)]
+        others.sort(key=lambda s: (s.segment != incident.segment, -s.nats, s.segment, s.signal))
+        return tuple(
+            Member(s.segment, s.signal, s.observed, s.expected, s.since_ms, s.label)
+            for s in others[:MAX_MEMBERS]
+        )
+
+
+def stronger(new: Evidence, peak: Evidence) -> bool:
+    """Worse severity, or as severe and farther from what was expected (for rules: beyond the bound)."""
+    if new.severity != peak.severity:
+        return new.severity > peak.severity
+    return _distance(new) > _distance(peak)
+
+
+def _distance(evidence: Evidence) -> float:
+    distance = evidence.observed - evidence.expected
+    if evidence.family == "rule":
+        return distance if evidence.upper is not None else -distance
+    return abs(distance)
+
+
+def series_of(found: Finding, severity: Severity, *, frozen: bool) -> Series:
+    effect = found.effect
+    return Series(
+        found.segment, found.signal, effect.nats, effect.since_ms, found.seen_ms, effect.n, effect.observed,
+        effect.expected, severity, effect.label, frozen,
+    )  # fmt: skip
+
+
+def finding_of(found: Evidence, effect: Effect | None) -> Finding:
+    """Statistical evidence as a finding; what it says itself where DETECT cannot be asked."""
+    if effect is None or (effect.observed > effect.expected) != (found.observed > found.expected):
+        shift = found.observed - found.expected
+        effect = Effect(
+            found.statistic, found.started_at_ms, found.n, found.observed, found.expected, shift, found.label
+        )
+    return Finding(found.segment, found.signal, effect, found.window_end_ms)
+
+
+def evidence_at(owner: Finding, like: Evidence) -> Evidence:
+    """Evidence for the owner of a change that was seen in another segment, or in another signal."""
+    effect = owner.effect
+    return msgspec.structs.replace(
+        like,
+        segment=owner.segment,
+        signal=owner.signal,
+        statistic=effect.nats,
+        observed=effect.observed,
+        expected=effect.expected,
+        lower=None,
+        upper=None,
+        n=round(effect.n),
+        started_at_ms=effect.since_ms,
+        label=effect.label,
+    )
+
+
+def better_place(entry: Open, view: View) -> SeriesKey | None:
+    """The series of the incident's signal to which the cause rather belongs; an incident moves at most once."""
+    incident = entry.incident
+    known = entry.own.get(incident.signal)
+    if entry.moved or known is None:
+        return None
+    signal = view.signals[incident.signal]
+    better = [
+        series
+        for series in entry.series.values()
+        if series.signal == incident.signal and better_owner(known, series.finding, signal, view.effects)
+    ]
+    return min(better, key=lambda s: (-s.nats, s.segment)).key if better else None

@@ -1,0 +1,238 @@
+"""Which changes have one cause.
+
+A *finding* is the change of one series: one signal of one segment. Of one signal, the finding Y is explained by the
+finding X of another segment when they move the same way, began at about the same time, and
+
+* Y holds X, or crosses it, and the part that X has of Y moves Y by at least half of what is seen
+  (a parent moves because its child moved: the cause belongs to the child); or
+* Y lies within X and shows about the same change (a child that only shows its parent's).
+
+Of crossing segments only sizes are known. X may then have as much of Y as its size allows: users, tenants and
+features go together in the real world, and two causes that begin at the same moment in the same signal are rare.
+
+The *owner* of a change is the segment in which it is clearest, among those that explain it: dilution by unaffected
+traffic takes evidence away, so a cause confined to a child is clearest there, and one that all children share is
+clearest in their parent. A parent that is about as clear and shows as large a change has the name; a part that
+carries the whole change, larger, has it even if it is less clear.
+
+Changes of different signals have one cause when their owners agree: the same segment, or one as good an owner of
+the other's change as its own. Onsets are estimates. They are near when they differ by at most ``NEAR_MS``, or by
+half of the time that it took to see the change.
+
+Everything here is a pure function of findings; their order does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from detectors.incidents.effects import Effect, Effects
+from detectors.incidents.places import carried, disjoint, relative_size, share_within, size_of, within
+from detectors.records import SegmentKey, Signal
+
+NEAR_MS: Final = 900_000
+"""Onsets that differ by no more are near: feedback comes up to five minutes late, rates are read by the minute."""
+NEAR_SHARE: Final = 0.5
+"""The candidates for an onset lie a factor of two apart, seen from now."""
+SAME_SIGNAL: Final = 0.5
+"""Share of a parent's change that its part must account for."""
+OTHER_SIGNAL: Final = 0.75
+"""The same for a change of another signal: its owner must be nearly as good as its own."""
+SAME_SIZE: Final = (0.4, 2.0)
+"""A child's change relative to its parent's that still is its parent's."""
+CLEAR_NATS: Final = 8.0
+"""From here on a segment can own a change."""
+AS_CLEAR: Final = 0.85
+"""A larger segment with this share of the evidence is as clear, if its change is as large."""
+AS_LARGE: Final = 0.8
+MAX_DIMENSIONS: Final = 4
+"""How often a change is followed into a part of the segment before."""
+
+
+class Finding(NamedTuple):
+    """The change of one series."""
+
+    segment: SegmentKey
+    signal: str
+    effect: Effect
+    seen_ms: int
+    """When it was seen: the close of the window."""
+
+    @property
+    def up(self) -> bool:
+        return self.effect.observed > self.effect.expected
+
+
+def near(one: Finding, other: Finding) -> bool:
+    """Whether both began at about the same time."""
+    took_ms = max(one.seen_ms - one.effect.since_ms, other.seen_ms - other.effect.since_ms)
+    return abs(one.effect.since_ms - other.effect.since_ms) <= max(NEAR_MS, NEAR_SHARE * took_ms)
+
+
+def explains(x: Finding, y: Finding, signal: Signal, effects: Effects, least: float = SAME_SIGNAL) -> bool:
+    """Whether X's change accounts for Y's in the same signal; times are not looked at."""
+    if x.up != y.up or disjoint(x.segment, y.segment):
+        return False
+    if within(y.segment, x.segment):
+        ours, theirs = relative_size(signal, x.effect), relative_size(signal, y.effect)
+        return ours != 0.0 and SAME_SIZE[0] <= theirs / ours <= SAME_SIZE[1]
+    share = share_within(x.segment, y.segment, effects)
+    size = size_of(signal, y.effect)
+    return size != 0.0 and carried(signal, share, x.effect) / size >= least
+
+
+def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, effects: Effects) -> Finding:
+    """The finding of the segment to which the change belongs; ``found`` itself if there is no better one."""
+    candidates = [found]
+    for segment in segments:
+        if segment == found.segment or disjoint(segment, found.segment):
+            continue
+        effect = effects.effect(segment, signal.name)
+        if effect is None or effect.nats < CLEAR_NATS:
+            continue
+        other = Finding(segment, found.signal, effect, found.seen_ms)
+        if near(other, found) and explains(other, found, signal, effects):
+            candidates.append(other)
+    owner = min(candidates, key=lambda c: (-c.effect.nats, len(c.segment.dimensions), c.segment))
+    wider = [
+        c for c in candidates if c.effect.nats >= AS_CLEAR * owner.effect.nats and as_large(c, owner, signal)
+    ]
+    owner = min(wider, key=lambda c: (len(c.segment.dimensions), -c.effect.nats, c.segment))
+    for _ in range(MAX_DIMENSIONS):
+        parts = [c for c in candidates if within(c.segment, owner.segment)]
+        better = [c for c in parts if better_owner(owner, c, signal, effects)]
+        if not better:
+            break
+        owner = min(better, key=lambda c: (-c.effect.nats, len(c.segment.dimensions), c.segment))
+    return owner
+
+
+def as_large(one: Finding, other: Finding, signal: Signal) -> bool:
+    """Whether a change is hardly smaller than another."""
+    return abs(relative_size(signal, one.effect)) >= AS_LARGE * abs(relative_size(signal, other.effect))
+
+
+def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bool:
+    """Whether the cause of an incident at X is rather at Y: a part that carries it, or a whole that shares it."""
+    if x.segment == y.segment or x.up != y.up:
+        return False
+    if within(y.segment, x.segment):
+        return not as_large(x, y, signal) and explains(y, x, signal, effects, OTHER_SIGNAL)
+    if within(x.segment, y.segment):
+        return as_large(y, x, signal) and explains(y, x, signal, effects)
+    return False
+
+
+def shows(own: Mapping[str, Finding], found: Finding, signal: Signal, effects: Effects) -> bool:
+    """Whether a finding only shows the change that an incident's owner, with the findings ``own``, has itself."""
+    known = own.get(found.signal)
+    if known is None:
+        return False
+    began_within = found.effect.since_ms >= known.effect.since_ms
+    return (began_within or near(known, found)) and explains(known, found, signal, effects)
+
+
+def agrees(
+    owner: SegmentKey,
+    own: Mapping[str, Finding],
+    other: Finding,
+    signals: Mapping[str, Signal],
+    effects: Effects,
+) -> bool:
+    """Whether the owner of another signal's change, ``other``, and that of an incident are one.
+
+    One of them must be as good an owner of the other's change as the other is itself.
+    """
+    if other.signal in own or disjoint(owner, other.segment):
+        return False
+    if not any(near(other, found) for found in own.values()):
+        return False
+    if owner == other.segment:
+        return True
+    return _as_good(owner, other, signals, effects) or narrows(owner, own, other, signals, effects)
+
+
+def narrows(
+    owner: SegmentKey,
+    own: Mapping[str, Finding],
+    other: Finding,
+    signals: Mapping[str, Signal],
+    effects: Effects,
+) -> bool:
+    """Whether the owner of ``other`` is a part of an incident's owner that carries all of its changes as well."""
+    return within(other.segment, owner) and all(
+        _as_good(other.segment, found, signals, effects) for found in own.values()
+    )
+
+
+def _as_good(segment: SegmentKey, found: Finding, signals: Mapping[str, Signal], effects: Effects) -> bool:
+    """Whether a segment is nearly as good an owner of a change as the one that has it."""
+    signal = signals[found.signal]
+    effect = effects.effect(segment, found.signal)
+    if effect is None:
+        return False
+    here = Finding(segment, found.signal, effect, found.seen_ms)
+    if not near(here, found):
+        return False
+    if within(found.segment, segment):
+        return effect.nats >= CLEAR_NATS and as_large(here, found, signal)
+    return explains(here, found, signal, effects, OTHER_SIGNAL)
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Clearest first; ties by segment and signal, so that the order they came in does not matter."""
+    return sorted(findings, key=lambda f: (-f.effect.nats, f.segment, f.signal))
+
+
+class Group(NamedTuple):
+    """Findings of one cause."""
+
+    owner: SegmentKey
+    own: dict[str, Finding]
+    """Findings at the owner, by signal."""
+    members: list[Finding]
+    """All findings that were given and belong to it, clearest first."""
+
+
+def group(
+    findings: Sequence[Finding],
+    segments: Sequence[SegmentKey],
+    signals: Mapping[str, Signal],
+    effects: Effects,
+    taken: Container[tuple[SegmentKey, str]] = frozenset(),
+) -> list[Group]:
+    """Findings of one step as causes; every finding is in exactly one group, the clearest first.
+
+    ``segments`` are looked at for owners, unless a series of theirs is ``taken`` by an open incident.
+    """
+    groups: list[Group] = []
+    for found in in_order(findings):
+        signal = signals[found.signal]
+        home = next((g for g in groups if shows(g.own, found, signal, effects)), None)
+        if home is None:
+            free = [segment for segment in segments if (segment, found.signal) not in taken]
+            owner = owner_of(found, free, signal, effects)
+            home = next((g for g in groups if agrees(g.owner, g.own, owner, signals, effects)), None)
+            if home is None:
+                home = Group(owner.segment, {}, [])
+                groups.append(home)
+            elif owner.segment != home.owner and narrows(home.owner, home.own, owner, signals, effects):
+                at, home = groups.index(home), _at(owner.segment, home, effects)
+                groups[at] = home
+            if owner.segment == home.owner:
+                home.own[owner.signal] = owner
+        home.members.append(found)
+        if found.segment == home.owner:
+            home.own.setdefault(found.signal, found)
+    return groups
+
+
+def _at(segment: SegmentKey, cause: Group, effects: Effects) -> Group:
+    """The same cause with an owner that is a part of the first one."""
+    own = {}
+    for name, found in cause.own.items():
+        effect = effects.effect(segment, name)
+        if effect is not None:
+            own[name] = Finding(segment, name, effect, found.seen_ms)
+    return Group(segment, own, cause.members)

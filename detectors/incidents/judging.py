@@ -1,0 +1,155 @@
+"""What an incident is: from the changes at its segment, and what was announced, to type, verdict and severity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from detectors.incidents.changes import Changes, Place, is_planned, suspect
+from detectors.incidents.classification import classify
+from detectors.incidents.effects import Effect, Effects
+from detectors.incidents.grouping import CLEAR_NATS, Finding, as_large, near
+from detectors.incidents.places import disjoint, relative_size
+from detectors.incidents.scene import Scene
+from detectors.incidents.severity import severity_of_incident
+from detectors.incidents.verdicts import Judgement, judge
+from detectors.records import FLEET, AnnouncedChange, IncidentType, SegmentKey, Severity, Signal
+
+MOVED_NATS: Final = 5.0
+"""What has fired draws attention to a segment; there, less evidence will do for what else moved."""
+FLAT_NATS: Final = 3.0
+LARGE: Final = 0.3
+"""What looks as large as this counts before it is as sure: detectors bound what the first values can say."""
+_ALIAS: Final = (0.8, 1.25)
+"""Segments that cross have the same interactions when the number of them says so."""
+_MODELS: Final = ({"provider"}, {"model"}, {"provider", "model"})
+
+
+class View(NamedTuple):
+    """One step, as triage sees it."""
+
+    now_ms: int
+    segments: Sequence[SegmentKey]
+    signals: Mapping[str, Signal]
+    effects: Effects
+    changes: Changes
+
+
+class Conclusion(NamedTuple):
+    """What an incident is taken for."""
+
+    type: IncidentType
+    signal: str | None
+    """The signal that shows the type best."""
+    judgement: Judgement
+    severity: Severity
+    change: AnnouncedChange | None
+    planned: bool
+
+
+def conclude(
+    owner: SegmentKey, own: Mapping[str, Finding], worst: Severity, view: View, *, rule: bool
+) -> Conclusion:
+    """Judge an incident at ``owner`` whose findings there are ``own``; ``worst`` is its evidence's severity."""
+    first = min(own.values(), key=lambda f: f.effect.since_ms) if own else None
+    since_ms = view.now_ms if first is None else first.effect.since_ms
+    place = Place(owner)
+    if view.changes.timely(since_ms, view.now_ms):
+        place = Place(owner, tuple(aliases(owner, view)), watched(view.segments))
+    fitting = view.changes.fitting(place, since_ms, view.now_ms)
+    scene = scene_at(owner, own, view, fitting)
+    named = classify(scene, rule=rule)
+    change = suspect(named.type, place, fitting)
+    planned = is_planned(named.type, place, change)
+    share = 1.0 if owner == FLEET else min(1.0, view.effects.share(owner, FLEET))
+    severity = severity_of_incident(named.type, scene, share, worst)
+    if planned:
+        severity = min(severity, Severity.WARNING)
+    return Conclusion(named.type, named.signal, judge(named.type, scene), severity, change, planned)
+
+
+def scene_at(
+    owner: SegmentKey, own: Mapping[str, Finding], view: View, changes: tuple[AnnouncedChange, ...]
+) -> Scene:
+    """Everything that is known at the owner."""
+    moved = {name: found.effect for name, found in own.items()}
+    flat = set()
+    for name in view.signals:
+        effect = view.effects.effect(owner, name)
+        if effect is None:
+            continue
+        found = Finding(owner, name, effect, view.now_ms)
+        known = moved.get(name)
+        if known is not None:
+            if effect.nats > known.nats and found.up == own[name].up:
+                moved[name] = effect
+        elif effect.nats < FLAT_NATS:
+            flat.add(name)
+        elif _counts(found, view) and _belongs(found, own, view):
+            moved[name] = effect
+    clear = frozenset(n for n, effect in moved.items() if n in own or effect.nats >= CLEAR_NATS)
+    return Scene(owner, moved, frozenset(flat), changes, taken_over(owner, own, view), view.signals, clear)
+
+
+def _counts(found: Finding, view: View) -> bool:
+    """Whether what else moved is sure, or large, enough to bear out what happened."""
+    large = abs(relative_size(view.signals[found.signal], found.effect)) >= LARGE
+    return found.effect.nats >= (FLAT_NATS if large else MOVED_NATS)
+
+
+def _belongs(found: Finding, own: Mapping[str, Finding], view: View) -> bool:
+    """Whether what else moved at the owner began with the incident, and not everywhere else as well."""
+    if not any(near(found, other) for other in own.values()):
+        return False
+    everywhere = None if found.segment == FLEET else view.effects.effect(FLEET, found.signal)
+    if everywhere is None or everywhere.nats < CLEAR_NATS:
+        return True
+    return not as_large(
+        Finding(FLEET, found.signal, everywhere, view.now_ms), found, view.signals[found.signal]
+    )
+
+
+def aliases(owner: SegmentKey, view: View) -> Iterator[SegmentKey]:
+    """Other segments that consist of the same interactions, as far as their number can tell."""
+    if owner == FLEET:
+        return
+    for segment in view.segments:
+        if segment in (owner, FLEET) or disjoint(segment, owner):
+            continue
+        if _ALIAS[0] <= view.effects.share(segment, owner) <= _ALIAS[1]:
+            yield segment
+
+
+def watched(segments: Sequence[SegmentKey]) -> frozenset[str]:
+    """The dimensions of any segment."""
+    return frozenset(dimension for segment in segments for dimension in segment.dimensions)
+
+
+def taken_over(owner: SegmentKey, own: Mapping[str, Finding], view: View) -> float:
+    """Share of its traffic that a sibling, or else a model, lost to the others since the incident began."""
+    if not own:
+        return 0.0
+    reference = next(iter(own.values()))
+    rates = _rates(owner, reference, view, siblings="request_rate" in own)
+    lost, gained = 0.0, sum(max(0.0, e.observed - e.expected) for e in rates.values())
+    for effect in rates.values():
+        loss = effect.expected - effect.observed
+        if loss > 0.0 and 0.5 * loss <= gained <= 2.0 * loss:
+            lost = max(lost, loss / effect.expected)
+    return lost
+
+
+def _rates(owner: SegmentKey, reference: Finding, view: View, *, siblings: bool) -> dict[SegmentKey, Effect]:
+    """Clear changes of traffic among the ``siblings`` of a segment, or else among models."""
+    found = {}
+    for segment in view.segments:
+        sibling = siblings and segment.dimensions == owner.dimensions
+        if segment == FLEET or not (sibling or set(segment.dimensions) in _MODELS):
+            continue
+        effect = view.effects.effect(segment, "request_rate")
+        if effect is None or effect.nats < CLEAR_NATS:
+            continue
+        if near(Finding(segment, "request_rate", effect, view.now_ms), reference):
+            found[segment] = effect
+    kind = min((s.dimensions for s in found), key=lambda d: (d != owner.dimensions, d), default=())
+    return {segment: effect for segment, effect in found.items() if segment.dimensions == kind}
