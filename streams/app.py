@@ -7,6 +7,7 @@ from typing import Any
 
 import faust
 
+from streams.client import WORKER_CLIENT
 from streams.config import Config
 from streams.operate.vitals import Vitals
 from streams.topics import PARTIALS
@@ -15,9 +16,6 @@ from streams.transport import ChunkConsumer, ChunkSchema, ChunkTransport, ExactP
 SWITCH_INTERVAL_SECS = 0.05
 """Faust fetches in a second thread. With Python's default of 5 ms the two threads lose a third of the throughput
 to handing the interpreter's lock to and fro."""
-
-WORKER_CLIENT = "tidewatch-worker"
-"""How brokers know our consumers and producers."""
 
 QUEUED_CHUNKS = 8
 """Chunks in front of an agent, at most; each is one fetch response (1 MiB) or less."""

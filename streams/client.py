@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -53,7 +53,11 @@ def producer_settings(kafka: KafkaConfig) -> dict[str, Any]:
     }
 
 
-ADMIN_CLIENT = "tidewatch-admin"
+WORKER_CLIENT: Final = "tidewatch-worker"
+ADMIN_CLIENT: Final = "tidewatch-admin"
+FROM_CLIENT: Final = "tidewatch-renewal-from"
+TO_CLIENT: Final = "tidewatch-renewal-to"
+"""Ids by which the gate of the embedded broker tells clients apart; the last two are the ends of a renewal."""
 
 MAX_REQUEST_BYTES = 1_040_000
 """Largest produce request; below the brokers' own default limit of a record batch (1,048,588 bytes)."""

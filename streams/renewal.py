@@ -16,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streams.agents import STATE_FILE
 from streams.app import group_name
-from streams.client import client_settings, producer_settings
+from streams.client import FROM_CLIENT, TO_CLIENT, client_settings, producer_settings
 from streams.config import Config
 from streams.kafka_config import KafkaConfig
 from streams.operate.monitor import REREAD_RECORDS
@@ -25,9 +25,6 @@ from streams.state import Checkpoint, load_key
 from streams.state_sqlite import SqliteStateStore
 from streams.topics import ALERTS, INPUTS, PARTIALS, RECORDED, TOPICS, partitions_of
 
-FROM_CLIENT: Final = "tidewatch-renewal-from"
-TO_CLIENT: Final = "tidewatch-renewal-to"
-"""Ids by which the gate tells the two ends of the move apart."""
 BATCH_RECORDS: Final = 2000
 
 _Offsets = dict[TopicPartition, OffsetAndMetadata]

@@ -21,16 +21,15 @@ from typing import IO, Literal, NamedTuple
 
 import orjson
 
-from streams.app import WORKER_CLIENT
 from streams.broker import EmbeddedBroker, die_with_parent, free_port, is_free
 from streams.broker_gate import Gate
 from streams.broker_memory import memory_spent
-from streams.client import ADMIN_CLIENT, open_admin
+from streams.client import ADMIN_CLIENT, FROM_CLIENT, TO_CLIENT, WORKER_CLIENT, open_admin
 from streams.config import Config
+from streams.kafka_config import KafkaConfig
 from streams.logs import Seldom
 from streams.operate.status import read_status
 from streams.reaching import REACH_CLIENT
-from streams.renewal import FROM_CLIENT, TO_CLIENT, End, move
 from streams.topic_admin import create_topics
 
 UP_FILE = "up.json"
@@ -191,12 +190,15 @@ class LocalStack:
 
     async def _renew(self, old: EmbeddedBroker) -> None:
         """Go on with an empty log; the workers have stopped."""
+        from streams.renewal import End, move  # all of a worker, for what most runs never need
+
         new = self._new_broker()
         new_clients = dict.fromkeys((TO_CLIENT, *SETUP_CLIENTS), new.port)
         self._gate.admit(None, {FROM_CLIENT: old.port} | new_clients)
         try:
             await self._set_up(new)
-            moved = await move(self.config, self._end_of(old), self._end_of(new))
+            ends = (End(self._kafka_of(broker), broker.cluster_id) for broker in (old, new))
+            moved = await move(self.config, *ends)
         except BaseException:
             await new.stop()
             raise
@@ -208,8 +210,8 @@ class LocalStack:
             f"the broker goes on with an empty log; {moved:,} records that were still needed went along"
         )
 
-    def _end_of(self, broker: EmbeddedBroker) -> End:
-        return End(self.config.kafka.on_this_computer(broker.bootstrap), broker.cluster_id)
+    def _kafka_of(self, broker: EmbeddedBroker) -> KafkaConfig:
+        return self.config.kafka.on_this_computer(broker.bootstrap)
 
     def _new_broker(self) -> EmbeddedBroker:
         return EmbeddedBroker(log=self._folder / "broker.log", advertised_port=self._gate.port)
@@ -233,7 +235,7 @@ class LocalStack:
 
     async def _set_up(self, broker: EmbeddedBroker) -> None:
         await broker.start()
-        admin = await open_admin(self._end_of(broker).kafka)
+        admin = await open_admin(self._kafka_of(broker))
         try:
             await create_topics(admin, self.config)
         finally:

@@ -21,8 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from detectors.records import Alert
 from sinks.alerts_topic import alert_message
-from streams.app import WORKER_CLIENT
-from streams.client import client_settings
+from streams.client import WORKER_CLIENT, client_settings
 from streams.config import Config
 from streams.delivery import Delivery, DeliveryFailed
 from streams.kafka_config import KafkaConfig
