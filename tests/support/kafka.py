@@ -106,7 +106,7 @@ def _from_container() -> Iterator[RealKafka]:
 
 @contextmanager
 def _from_jars(folder: Path) -> Iterator[RealKafka]:
-    jars = _jars()
+    jars = jars_folder()
     port, controller = free_port(), free_port()
     own = {
         "process.roles": "broker,controller",
@@ -128,11 +128,12 @@ def _from_jars(folder: Path) -> Iterator[RealKafka]:
         timeout=60,
     )
     with Child([*java, "kafka.Kafka", str(settings)], folder / "kafka.log", cwd=folder) as broker:
-        _await_port(broker, port)
+        await_port(broker, port)
         yield RealKafka(f"127.0.0.1:{port}", f"Java process, Kafka {VERSION}")
 
 
-def _await_port(broker: Child, port: int) -> None:
+def await_port(broker: Child, port: int) -> None:
+    """Return when somebody listens there. Raises ``NoKafka`` when the broker ends first, or after a minute."""
     import socket
 
     deadline = time.monotonic() + 60
@@ -145,7 +146,7 @@ def _await_port(broker: Child, port: int) -> None:
         time.sleep(0.05)
 
 
-def _jars() -> Path:
+def jars_folder() -> Path:
     """The folder of the jars, fetched if need be."""
     cache = (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

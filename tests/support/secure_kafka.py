@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from streams.broker import free_port
-from tests.support.kafka import SETTINGS, NoKafka, _await_port, _jars
+from tests.support.kafka import SETTINGS, NoKafka, await_port, jars_folder
 from tests.support.processes import Child
 
 ROLES: Final = ("admin", "producer", "detect", "record", "on-call")
@@ -118,7 +118,7 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
     (folder / "other-ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
     # Short-lived tools: the quick compiler only, and a collector without threads of its own.
     quick = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
-    java = ("java", "-Xmx512m", *quick, "-Dlog4j2.level=WARN", "-cp", f"{_jars()}/*")
+    java = ("java", "-Xmx512m", *quick, "-Dlog4j2.level=WARN", "-cp", f"{jars_folder()}/*")
     settings = folder / "server.properties"
     settings.write_text("".join(f"{k}={v}\n" for k, v in _settings(ports, folder, authority).items()))
     settings.chmod(0o600)
@@ -138,7 +138,7 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
     )
     with Child([*java, "kafka.Kafka", str(settings)], folder / "kafka.log", cwd=folder) as broker:
         for port in vars(ports).values():
-            _await_port(broker, port)
+            await_port(broker, port)
         yield SecureKafka(
             ports,
             folder,
