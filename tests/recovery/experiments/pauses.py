@@ -17,8 +17,6 @@ from tests.recovery.rig.trial import Trial, trial
 
 SESSION_SECS: Final[float] = SECTIONS["kafka"]["session_timeout_secs"]
 STOP_SECS: Final = 10.0
-EVERY_SECS: Final = 16.0
-"""From a stop to the next, at most: one after the traffic is over would meet a worker that has nothing to do."""
 
 
 def _zombies(folder: Path, kind: Component, store: str, minutes: int, pauses: int) -> Outcome:
@@ -60,9 +58,11 @@ def sigterm(scale: Scale) -> Outcome:
     """What was closed before a stop is not said again after it, and no committed offset goes back."""
     rng = scale.random()
     stops = scale.pick(2, 20)
+    # At most from one to the next: a stop after the traffic is over would meet a worker with nothing to do.
+    every_secs = scale.pick(8.0, 16.0)
     with (
         broker_of("tansu", scale.folder) as broker,
-        trial(broker, scale.folder / "run", minutes=scale.pick(8, 24), feed_secs=stops * EVERY_SECS) as (
+        trial(broker, scale.folder / "run", minutes=scale.pick(8, 24), feed_secs=stops * every_secs) as (
             run,
             outcome,
         ),
