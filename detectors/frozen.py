@@ -1,7 +1,15 @@
 """Series that are part of an open incident: they do not learn, and it is watched when their level is back.
 
-A frozen series' level is the exponentially weighted mean of its z towards the side of the incident. It is back when
-that has been below ``back_sigmas`` (or half of the shift that froze it) for ``back_panes`` panes in a row.
+Two levels are compared, the baseline's and the one that the incident brought, shifted by d sigmas a pane. Each pane
+z (towards the side of the incident) adds the likelihood ratio of the first over the second to a CUSUM:
+
+    g = max(0, g + d (d / 2 - z))
+
+While the incident lasts g falls by d^2 / 2 a pane, afterwards it rises as fast: a large shift is back at once, a
+small one when that is certain. The level is back when g has been above 0 for ``back_panes`` panes and reached
+``back_nats``.
+
+Source: Page, Continuous inspection schemes, Biometrika 41, 1954, for two simple hypotheses.
 """
 
 from __future__ import annotations
@@ -13,21 +21,19 @@ from pydantic import Field
 
 from detectors.base import Bools, Columns, Floats, Ints, Params, State
 
-_GAIN: Final = 0.1
-_GAIN_LARGE: Final = 0.3
-_LARGE_SHIFT: Final = 3.0
-"""A shift of this many sigmas stands out of the noise, so its end may be read faster."""
 _CLIP: Final = 8.0
+_LEAST_SHIFT: Final = 0.1
+"""A shift of fewer sigmas a pane counts as this, or its end would never be certain."""
 
 
 class FrozenParams(Params):
     """When a level counts as back."""
 
-    back_sigmas: float = Field(
-        default=1.5, gt=0, le=10,
-        description="The level of a series is back when it is this near to its baseline, or halfway.",
+    back_nats: float = Field(
+        default=10.0, gt=0, le=100,
+        description="The level of a series is back when this much speaks for the baseline, against the incident.",
     )  # fmt: skip
-    back_panes: int = Field(default=6, ge=1, le=10_000, description="Panes in a row that it must be back.")
+    back_panes: int = Field(default=6, ge=1, le=10_000, description="Panes in a row that must speak for it.")
 
 
 class Back(NamedTuple):
@@ -35,8 +41,7 @@ class Back(NamedTuple):
 
     at: Ints
     """Positions among the panes that were given."""
-    level: Floats
-    limit: Floats
+    nats: Floats
 
 
 class Frozen:
@@ -45,8 +50,8 @@ class Frozen:
     def __init__(self, params: FrozenParams) -> None:
         self.params = params
         self._state = Columns(
-            frozen=(np.int8, 0), side=(np.int8, 0), severity=(np.int8, 0), level=(np.float64, 0.0),
-            shift=(np.float64, 0.0), back=(np.int64, 0),
+            frozen=(np.int8, 0), side=(np.int8, 0), severity=(np.int8, 0), shift=(np.float64, 0.0),
+            clearest=(np.float64, 0.0), back_nats=(np.float64, 0.0), back=(np.int64, 0),
         )  # fmt: skip
 
     def grow(self, size: int) -> None:
@@ -65,20 +70,23 @@ class Frozen:
         result: Ints = self._state["severity"][index].astype(np.int64)
         return result
 
-    def noticed(self, series: int, *, up: bool, severity: int, sigmas: float) -> None:
-        """Evidence was found: what the level has to come back from, should it be frozen."""
+    def noticed(self, series: int, *, up: bool, severity: int, sigmas: float, nats: float) -> None:
+        """Evidence was found: how many ``sigmas`` a pane the level would have to come back from."""
         state = self._state
-        state["side"][series] = 1 if up else -1
         state["severity"][series] = max(severity, int(state["severity"][series]))
-        if not state["frozen"][series]:
-            state["shift"][series] = state["level"][series] = min(sigmas, _CLIP)
+        if state["frozen"][series] and nats < state["clearest"][series]:
+            return
+        state["side"][series] = 1 if up else -1
+        state["clearest"][series] = nats
+        state["shift"][series] = min(max(sigmas, _LEAST_SHIFT), _CLIP)
 
     def freeze(self, index: Ints) -> None:
         self._state["frozen"][index] = 1
-        self._state["back"][index] = 0
+        for name in ("back", "back_nats"):
+            self._state[name][index] = 0
 
     def thaw(self, index: Ints) -> None:
-        for name in ("frozen", "severity", "back"):
+        for name in ("frozen", "severity", "clearest", "back", "back_nats"):
             self._state[name][index] = 0
 
     def step(self, index: Ints, z: Floats) -> Back:
@@ -86,14 +94,13 @@ class Frozen:
         state = self._state
         at = np.flatnonzero(state["frozen"][index] > 0)
         series = index[at]
+        shift = np.maximum(state["shift"][series], _LEAST_SHIFT)
         towards = np.clip(z[at] * state["side"][series], -_CLIP, _CLIP)
-        gain = np.where(state["shift"][series] >= _LARGE_SHIFT, _GAIN_LARGE, _GAIN)
-        level = state["level"][series] + gain * (towards - state["level"][series])
-        limit = np.minimum(self.params.back_sigmas, 0.5 * state["shift"][series])
-        state["level"][series] = level
-        state["back"][series] = np.where(level < limit, state["back"][series] + 1, 0)
-        back = state["back"][series] >= self.params.back_panes
-        return Back(at[back], level[back], limit[back])
+        nats = np.maximum(0.0, state["back_nats"][series] + shift * (0.5 * shift - towards))
+        panes = np.where(nats > 0.0, state["back"][series] + 1, 0)
+        state["back_nats"][series], state["back"][series] = nats, panes
+        back = (panes >= self.params.back_panes) & (nats >= self.params.back_nats)
+        return Back(at[back], nats[back])
 
     def to_state(self) -> State:
         return self._state.to_state()

@@ -239,7 +239,8 @@ class Detect:
             season_known=not math.isnan(scored.ref.season[at]),
         )
         severity = severity_of(signal, self._scales.rows[column], segment, effect)
-        self._frozen.noticed(series, up=up, severity=int(severity), sigmas=abs(float(scored.z[at])))
+        sigmas = abs(shift) / self._scoring.sigma(scored, at)
+        self._frozen.noticed(series, up=up, severity=int(severity), sigmas=sigmas, nats=fired.statistic)
         return Evidence(
             detector=fired.detector.name,
             family=fired.detector.family,
@@ -298,15 +299,13 @@ class Detect:
         index = scored.panes.series
         back = self._frozen.step(index[ready], scored.z[ready])
         evidence = []
-        for here, level, limit in zip(
-            ready[back.at].tolist(), back.level.tolist(), back.limit.tolist(), strict=True
-        ):
+        for here, nats in zip(ready[back.at].tolist(), back.nats.tolist(), strict=True):
             row, column = divmod(int(index[here]), len(self._signals))
             expected, lower, upper = self._scoring.band(scored, here, float(scored.panes.n[here]))
             found = Evidence(
                 detector=LEVEL, family="drift", segment=self._rows.segment(row), signal=self._signals[column].name,
                 window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms,
-                severity=Severity.INFO, statistic=level, threshold=limit,
+                severity=Severity.INFO, statistic=nats, threshold=self.params.frozen.back_nats,
                 observed=float(scored.panes.value[here]), expected=expected, lower=lower, upper=upper,
                 n=int(scored.panes.events[here]), started_at_ms=int(scored.panes.start_ms[here]), firing=False,
             )  # fmt: skip

@@ -66,6 +66,11 @@ class Scoring:
             np.where(ratio, trifle, tolerance), panes.start_ms[at], scored.z[at], scored.white[at], learn,
         )  # fmt: skip
 
+    def sigma(self, scored: Scored, at: int) -> float:
+        """How far a pane like the one at ``at`` normally lies from what is expected, in x."""
+        index, ref = scored.panes.series[at : at + 1], scored.ref.take(np.array([at]))
+        return float(np.sqrt(self._baseline.variance(index, ref, scored.panes.n[at : at + 1]))[0])
+
     def band(self, scored: Scored, at: int, n: float) -> tuple[float, float, float]:
         """Expected value of ``n`` observations and where it normally stays, in the signal's unit."""
         index = scored.panes.series[at : at + 1]

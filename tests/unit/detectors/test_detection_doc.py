@@ -41,7 +41,7 @@ def test_the_numbers_in_the_text_are_the_defaults() -> None:
         f"(input clipped at {d.page_hinkley.clip_sigmas:g} σ)",
         f"beyond {d.robust_z.threshold:g} robust σ",
         f"δ = {d.adwin.delta:.0e}".replace("e-06", "e-6"),
-        f"back for {params.frozen.back_panes} panes (within {params.frozen.back_sigmas:g} σ",
+        f"back for {params.frozen.back_panes} panes ({params.frozen.back_nats:g} nats speak",
         f"({triage.warnings_per_week:g} false warnings and {triage.criticals_per_week:g} false critical alert",
         f"at least {CRITICAL_MIN_EVENTS} observations",
     ):
