@@ -182,7 +182,7 @@ def _kill_workers(
                 raise RuntimeError(f"{end}: exit code {code}")
         worker = run.worker(stack, role="record")
         asyncio.run(send_in_order(run.config, places[len(ends) * size :]))
-        eventually(lambda: _caught_up(run, worker.pid), within_secs=120, what="the worker catches up")
+        eventually(run.is_recorded, within_secs=120, what="the worker catches up")
         worker.end()
         store_undisturbed(
             run.config, ClickHouseConfig(path=run.config.state_dir / "clickhouse", database="undisturbed")
@@ -207,11 +207,6 @@ def _status(run: Run, pid: int) -> dict[str, Any]:
 
 def _rows(run: Run, pid: int) -> int:
     return int(_status(run, pid).get("rows", 0))
-
-
-def _caught_up(run: Run, pid: int) -> bool:
-    status = _status(run, pid)
-    return bool(status.get("ready")) and status.get("lag") == 0
 
 
 def run(scale: Scale) -> Outcome:

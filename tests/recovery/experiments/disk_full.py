@@ -68,15 +68,18 @@ class _Workers:
             _last_of(self._record, "the store can") == "cannot be written",
         )
 
-    def caught_up(self, but_for: int = 0) -> bool:
-        """Whether RECORD has stored all that there is, but for so many records, and DECIDE can save."""
+    def caught_up(self) -> bool:
+        """Whether RECORD has stored nearly all that there is, and DECIDE can save."""
         status = read_status(self._run.config.state_dir).get(("record", self._record.pid), {})
         lag = status.get("lag")
-        return status.get("ready") is True and lag is not None and lag <= but_for and not any(self.waiting())
+        keeps_up = lag is not None and lag <= UNDER_WAY_RECORDS
+        return status.get("ready") is True and keeps_up and not any(self.waiting())
 
     def end(self) -> None:
-        """Stop both as a person would."""
+        """Stop both as a person would, RECORD when it has all that DETECT has said."""
         for worker in (self._detect, self._record):
+            if worker is self._record:
+                eventually(self._run.is_recorded, within_secs=60, what="all rows are stored")
             worker.send(signal.SIGTERM)
             worker.wait(20)
 
@@ -139,7 +142,7 @@ def run(scale: Scale) -> Outcome:
             ballast.free()
             began = time.monotonic()
             eventually(
-                lambda: workers.caught_up(but_for=UNDER_WAY_RECORDS),
+                workers.caught_up,
                 within_secs=90,
                 what=lambda: f"both go on: {run.last_words()}",
             )
@@ -149,7 +152,6 @@ def run(scale: Scale) -> Outcome:
             failures.append("the traffic was over before the last fault")
         feeder.join()
         run.await_end(events)
-        eventually(workers.caught_up, within_secs=60, what="all rows are stored")
         rss = workers.rss_mb()
         verdict = compare(run.results(events), offline(events))
         failures += verdict.examples

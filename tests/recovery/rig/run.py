@@ -24,6 +24,7 @@ from streams.topics import (
     FEEDBACK,
     INPUTS,
     INTERACTIONS,
+    RECORDED,
     SUMMARIES,
     TOPIC_OF_STREAM,
     TOPICS,
@@ -163,6 +164,16 @@ class Run:
             )
             found |= {(topic, n): offset for n, offset in offsets.items() if offset is not None}
         return found
+
+    def is_recorded(self) -> bool:
+        """Whether RECORD has committed all that there is. (Its status says how things were a while ago.)"""
+        group = group_name(self.config, "record")
+        for topic in RECORDED:
+            partitions = partitions_of(TOPICS[topic], self.config)
+            done = asyncio.run(committed(self.config, group, topic, partitions))
+            if sum(offset or 0 for offset in done.values()) < asyncio.run(log_size(self.config, topic)):
+                return False
+        return True
 
     def read(self, topic: str) -> list[bytes]:
         return [record.value for record in asyncio.run(read_all(self.config, topic))]
