@@ -37,6 +37,9 @@ NEGATIVE_BINOMIAL: Final = 2
 _SCALE_OF_BLOCK: Final = np.minimum(np.r_[0, 1, np.repeat(np.arange(1, LEVELS), 2) + 1], LEVELS - 1)
 """A stretch that begins with a block of level l is 2^(l+1) values or a little more long."""
 
+_MOST_SIGMAS: Final = 1e6
+"""Farther away is as good as infinitely far, and sums of it are finite."""
+
 
 class GlrParams(Params):
     """Parameters of the dyadic GLR."""
@@ -92,14 +95,15 @@ class Glr:
 
     def update(self, batch: Batch) -> Hits:
         index = batch.series
-        sums = (batch.n, self._clipped(batch), batch.expected, without_nan(batch.deviation))
+        clipped, seen = self._deviations(batch)
+        sums = (batch.n, clipped, batch.expected, seen)
         formed = self._blocks.push(index, sums, batch.start_ms)
         since, starts = self._blocks.suffixes(index)
         nats = np.where(starts > 0, self._ratios(batch, *since[:3]), 0.0)
         rows, best = np.arange(len(index)), nats.argmax(axis=1)
         statistic = nats[rows, best]
-        n, deviation, expected, seen = (column[rows, best] for column in since)
-        self._remember(index, Change(statistic, starts[rows, best], n, seen, expected))
+        n, deviation, expected, whole = (column[rows, best] for column in since)
+        self._remember(index, Change(statistic, starts[rows, best], n, whole, expected))
         calm = batch.learn & ~self.suspected(index)
         self._learn(batch, calm, [Formed(rows, 0, np.stack(sums, axis=1)), *formed])
         above = deviation > 0
@@ -128,17 +132,18 @@ class Glr:
         """The likeliest change of each series, as of its last pane."""
         return Change(*(self._change[name][index] for name in Change._fields))
 
-    def _clipped(self, batch: Batch) -> Floats:
-        """Ratios and rates are bounded by what they are; one wild mean must not speak for a stretch.
+    def _deviations(self, batch: Batch) -> tuple[Floats, Floats]:
+        """As evidence, and as seen: one wild mean must not speak for a stretch, but how far it was is told whole.
 
-        The size of a change is told by what was seen, unclipped.
+        Ratios and rates are bounded by what they are.
         """
         phi = np.maximum(1.0, self._phi.rows[batch.series, 0])
         sigma = np.sqrt(batch.variance * batch.n * (1.0 + batch.n / batch.weight) * phi)
         limit = np.where(
             batch.family == GAUSSIAN, self.params.clip_sigmas * sigma + batch.n * batch.tolerance, np.inf
         )
-        return np.clip(without_nan(batch.deviation), -limit, limit)
+        seen = np.clip(without_nan(batch.deviation), -_MOST_SIGMAS * sigma, _MOST_SIGMAS * sigma)
+        return np.clip(seen, -limit, limit), seen
 
     def _ratios(self, batch: Batch, n: Floats, deviation: Floats, expected: Floats) -> Floats:
         """Nats of every candidate, [series, block], from the sums since each."""
