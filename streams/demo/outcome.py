@@ -172,8 +172,7 @@ def summary(outcome: Outcome) -> RenderableType:
     )
     table.add_row(
         "alerts",
-        f"{outcome.firing_of_incident} on segments that the incident touches (one per segment and signal; "
-        f"not grouped by cause yet), {outcome.firing_elsewhere} on others, "
+        f"{outcome.firing_of_incident} on segments that the incident touches, {outcome.firing_elsewhere} on others, "
         f"{outcome.firing_before_onset} before the onset",
     )
     table.add_row(
