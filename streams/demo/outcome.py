@@ -172,8 +172,8 @@ def summary(outcome: Outcome) -> RenderableType:
     )
     table.add_row(
         "alerts",
-        f"{outcome.firing_of_incident} on segments that the incident touches, {outcome.firing_elsewhere} on others, "
-        f"{outcome.firing_before_onset} before the onset",
+        f"{outcome.firing_of_incident} on segments that the incident touches, "
+        f"{outcome.firing_elsewhere} on others, {outcome.firing_before_onset} before the onset",
     )
     table.add_row(
         "volume",
