@@ -59,6 +59,11 @@ class View:
         whole = self._volumes.recent(other, self._now_ms)
         return self._volumes.recent(one, self._now_ms) / whole if whole > 0 else 0.0
 
+    def known_for_ms(self, segment: SegmentKey) -> int:
+        """How long the segment has been watched; 0 for one that is not."""
+        row = self._rows.row(segment)
+        return 0 if row is None else self._now_ms - self._rows.born_ms(row)
+
     def _effects_of(self, row: int) -> list[Effect | None]:
         """Of all signals of one segment."""
         columns = np.arange(len(self._column))

@@ -41,6 +41,10 @@ class Effects(Protocol):
         """Recent interactions of ``child`` over those of ``parent``, whatever their relation; 0 where unknown."""
         ...
 
+    def known_for_ms(self, segment: SegmentKey) -> int:
+        """How long the segment has been watched; 0 for one that is not."""
+        ...
+
 
 class _Nothing:
     """Nobody to ask: evidence must speak for itself."""
@@ -50,6 +54,9 @@ class _Nothing:
 
     def share(self, child: SegmentKey, parent: SegmentKey) -> float:
         return 0.0
+
+    def known_for_ms(self, segment: SegmentKey) -> int:
+        return 0
 
 
 NOTHING: Final[Effects] = _Nothing()

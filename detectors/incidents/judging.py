@@ -62,7 +62,7 @@ def conclude(
     change = suspect(named.type, place, fitting)
     planned = is_planned(named.type, place, change)
     share = 1.0 if owner == FLEET else min(1.0, view.effects.share(owner, FLEET))
-    severity = severity_of_incident(named.type, scene, share, worst)
+    severity = severity_of_incident(named.type, scene, share, view.effects.known_for_ms(owner), worst)
     if planned:
         severity = min(severity, Severity.WARNING)
     return Conclusion(named.type, named.signal, judge(named.type, scene), severity, change, planned)

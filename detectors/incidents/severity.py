@@ -84,6 +84,7 @@ class Bound(NamedTuple):
     """Least size times share of the fleet for a page: interactions that are hit, of all."""
 
 
+DAY_MS: Final = 86_400_000
 NEVER: Final = float("inf")
 _LATENCY: Final = Bound(0.11, 0.33, 0.1)
 _COST: Final = Bound(0.14, 0.33, 0.3)
@@ -146,10 +147,13 @@ LONG_TASKS: Final = 0.7
 """Logarithm: when the typical agent of one tenant takes twice the steps, its tasks are long; loops are a tail."""
 
 
-def severity_of_incident(kind: IncidentType, scene: Scene, share: float, evidence: Severity) -> Severity:
+def severity_of_incident(
+    kind: IncidentType, scene: Scene, share: float, known_for_ms: int, evidence: Severity
+) -> Severity:
     """The severity of an incident of this type.
 
-    ``share`` is the segment's share of the fleet's interactions, ``evidence`` the worst severity of its evidence.
+    ``share`` is the segment's share of the fleet's interactions, ``known_for_ms`` how long it has been watched,
+    ``evidence`` the worst severity of its evidence.
     """
     if kind == "safety":
         return Severity.CRITICAL
@@ -161,13 +165,19 @@ def severity_of_incident(kind: IncidentType, scene: Scene, share: float, evidenc
     if kind not in BOUNDS:
         return min(evidence, Severity.WARNING)
     found = [
-        _of(bound, abs(scene.size(name)), share)
+        min(_of(bound, abs(scene.size(name)), share), _most(name, known_for_ms))
         for name, bound in BOUNDS[kind].items()
         if name in scene.moved
     ]
     worst = max(found, default=min(evidence, Severity.WARNING))
     # A dip of a segment that nobody knows well is information, however deep.
     return min(worst, evidence) if kind == "no_data" and evidence == Severity.INFO else worst
+
+
+def _most(signal: str, known_for_ms: int) -> Severity:
+    """How long answers are goes with the time of day: in its first day a segment pages nobody for that."""
+    lengths = signal.startswith("tokens_out")
+    return Severity.WARNING if lengths and known_for_ms < DAY_MS else Severity.CRITICAL
 
 
 def _of(bound: Bound, size: float, share: float) -> Severity:

@@ -113,6 +113,9 @@ class World:
         self._nats = nats
         self._unknown = unknown
 
+    def known_for_ms(self, segment: SegmentKey) -> int:
+        return 7 * 86_400_000
+
     def share(self, child: SegmentKey, parent: SegmentKey) -> float:
         return size(child) / size(parent)
 
