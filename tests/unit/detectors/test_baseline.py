@@ -36,6 +36,7 @@ def test_high_quantiles_need_enough_values() -> None:
     }
     assert needed == {
         "latency_p50_ms": 3, "latency_p95_ms": 20, "latency_p99_ms": 100, "ttft_p50_ms": 3, "ttft_p95_ms": 20,
+        "cost_p50_usd": 3, "cost_p95_usd": 20, "cost_max_usd": 100,
     }  # fmt: skip
 
 
