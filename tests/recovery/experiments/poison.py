@@ -26,7 +26,6 @@ from tests.support.brokers import log_size
 from tests.support.processes import eventually
 
 EVERY: Final = 10
-SECS: Final = 60
 NOW_MS: Final = START_MS + 86_400_000
 PARTITIONS: Final = 2
 SOURCES: Final = 2 * PARTITIONS + 1
@@ -52,7 +51,7 @@ def poison(scale: Scale) -> Outcome:
     Throughput is records for each second of processor time: the worker is bound by it, and other work of the
     machine does not count. The short version has too few records for that: it looks at the results.
     """
-    clean = _traffic(scale.pick(2_000, 30_000))
+    clean = _traffic(*scale.pick((60, 2_000), (240, 120_000)))
     spoilt = _spoilt(clean, scale)
     truths = {
         "clean": _judged(offline(clean, now_ms=NOW_MS)),
@@ -119,8 +118,9 @@ def _accounted(events: Sequence[Event], letters: Sequence[DeadLetter]) -> Verdic
     return Verdict(lost, doubled, ("bad records are not accounted for",) if lost or doubled else ())
 
 
-def _traffic(sessions: int) -> list[Event]:
-    spec = TrafficSpec(START_MS, SECS, sessions / SECS, seed=2)
+def _traffic(secs: int, sessions: int) -> list[Event]:
+    """Long enough for the work to outweigh how the processor time of a start varies."""
+    spec = TrafficSpec(START_MS, secs, sessions / secs, seed=2)
     events = (e for batch in generate(spec) for e in batch if e.stream == "interaction")
     return [Event(e.kind, e.key, e.occurred_at_ms, e.value) for e in events]
 
