@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -183,7 +184,7 @@ def _incident(incident: IncidentLine) -> Text:
 
 
 def _alert(model: DemoModel, received: AlertLine, *, wrapped: bool) -> RenderableType:
-    text = Text(str(received.alert["summary"])[:SUMMARY_CHARS], "bold")
+    text = Text(shorten(str(received.alert["summary"]), SUMMARY_CHARS, placeholder=" …"), "bold")
     if not wrapped:
         text.no_wrap, text.overflow = True, "ellipsis"
     note = Text(f"on llm.alerts at {clock(received.received_ms)}", "bright_black")
