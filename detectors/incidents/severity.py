@@ -85,6 +85,8 @@ class Bound(NamedTuple):
 
 
 DAY_MS: Final = 86_400_000
+WEEK_MS: Final = 7 * DAY_MS
+VOLUMES: Final = ("request_rate", "spend_usd")
 NEVER: Final = float("inf")
 _LATENCY: Final = Bound(0.11, 0.33, 0.1)
 _COST: Final = Bound(0.14, 0.33, 0.3)
@@ -165,7 +167,7 @@ def severity_of_incident(
     if kind not in BOUNDS:
         return min(evidence, Severity.WARNING)
     found = [
-        min(_of(bound, abs(scene.size(name)), share), _most(name, known_for_ms))
+        min(_of(bound, abs(scene.size(name)), share), _most(kind, name, known_for_ms))
         for name, bound in BOUNDS[kind].items()
         if name in scene.moved
     ]
@@ -174,8 +176,13 @@ def severity_of_incident(
     return min(worst, evidence) if kind == "no_data" and evidence == Severity.INFO else worst
 
 
-def _most(signal: str, known_for_ms: int) -> Severity:
-    """How long answers are goes with the time of day: in its first day a segment pages nobody for that."""
+def _most(kind: IncidentType, signal: str, known_for_ms: int) -> Severity:
+    """What goes with the time of day and of the week urges nobody before these are known.
+
+    A stop is no such thing (``no_data``).
+    """
+    if signal in VOLUMES and kind != "no_data" and known_for_ms < WEEK_MS:
+        return Severity.INFO
     lengths = signal.startswith("tokens_out")
     return Severity.WARNING if lengths and known_for_ms < DAY_MS else Severity.CRITICAL
 

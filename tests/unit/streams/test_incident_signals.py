@@ -122,4 +122,5 @@ def test_every_signal_is_seen_in_calm_traffic(calm: WindowBlock) -> None:
     """What no record of the simulator carries would never be tried."""
     seen = {name for name, value in zip(calm.signals, calm.values[0].tolist(), strict=True) if value == value}
     seen |= {signal for row, signal in calm.mixes() if row == 0}
-    assert seen == set(SIGNALS)
+    learned = {name for name, signal in SIGNALS.items() if signal.tail_of is not None}
+    assert seen == set(SIGNALS) - learned, "where a tail begins DETECT has to learn first"
