@@ -106,11 +106,7 @@ def test_a_hung_target_answers_when_it_is_over(proxy: Proxy) -> None:
         assert receive(connection, 5) == b"hello"
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored.*unclosed <socket:pytest.PytestUnraisableExceptionWarning"
-)
 def test_refusing_keeps_the_port(proxy: Proxy) -> None:
-    """asyncio may leave a connection open that it accepts while its server is being closed."""
     for _ in range(3):
         with connect(proxy) as connection:
             connection.sendall(b"x")

@@ -65,6 +65,7 @@ class Proxy:
 
     def refuse(self) -> None:
         """Cut everything and refuse connections, as when the program behind has ended; the port stays ours."""
+        self._call(self._stop_accepting)
         self._call(self._refuse)
 
     def cut(self) -> int:
@@ -96,6 +97,11 @@ class Proxy:
             return work()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    def _stop_accepting(self) -> None:
+        """A turn of the loop before the server is closed: asyncio loses what it accepts in the same turn."""
+        if self._server is not None:
+            self._loop.remove_reader(self._socket)
 
     def _refuse(self) -> None:
         if self._server is not None:
@@ -129,7 +135,12 @@ class Proxy:
         # As a coroutine it would complain on the screen when it is cancelled.
         task = self._loop.create_task(self._serve(reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._served(done, writer))
+
+    def _served(self, task: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # perhaps before its first step, which would have seen to the connection
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -168,6 +179,9 @@ class Proxy:
         async def end() -> None:
             if self._server is not None:
                 self._server.close()
+            await asyncio.sleep(
+                0.01
+            )  # asyncio loses what it has accepted when that is cancelled before it begins
             self._cut()
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
