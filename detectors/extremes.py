@@ -25,7 +25,6 @@ import numpy as np
 from detectors.base import Bools, Columns, Floats, Ints, State
 from detectors.records import Signal
 from detectors.sketches.buckets import quantiles_by_row
-from detectors.sketches.readings import histogram_of
 from detectors.sketches.window import WindowBlock
 
 _C90: Final = 6.0
@@ -107,8 +106,7 @@ class Extremes:
         new = np.isnan(state["log99"][rows])
         if not new.any():
             return
-        entries = histogram_of(block.block, block.layout, tail.measure)
-        known, middles, _ = quantiles_by_row(*entries, [0.5])
+        known, middles, _ = quantiles_by_row(*block.histogram(tail.measure), [0.5])
         middle = np.zeros(len(rows))
         middle[known] = middles[0]
         fresh = new & (middle > 0)

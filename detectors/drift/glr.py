@@ -182,20 +182,11 @@ class Glr:
             where, (n, deviation, expected, _) = at[keep], sums[keep].T
             if not len(where):
                 continue
-            series = batch.series[where]
-            variance = np.where(
-                batch.family[where] == NEGATIVE_BINOMIAL,
-                np.maximum(expected, 0.25),
-                n * batch.variance[where],
-            )
-            variance = variance * np.where(
-                batch.family[where] == NEGATIVE_BINOMIAL, 1.0, 1.0 + n / batch.weight[where]
-            )
-            beyond = np.maximum(
-                np.abs(deviation)
-                - n * np.where(batch.family[where] == NEGATIVE_BINOMIAL, 0.0, batch.tolerance[where]),
-                0.0,
-            )
+            series, rate = batch.series[where], batch.family[where] == NEGATIVE_BINOMIAL
+            spread = n * batch.variance[where] * (1.0 + n / batch.weight[where])
+            variance = np.where(rate, np.maximum(expected, 0.25), spread)
+            tolerance = n * np.where(rate, 0.0, batch.tolerance[where])
+            beyond = np.maximum(np.abs(deviation) - tolerance, 0.0)
             smaller = np.maximum(1.0, self._phi.rows[series, max(level - 1, 0)])
             z2 = np.minimum(beyond**2 / variance, self.params.phi_clip * smaller)
             seen = self._seen.rows[series, level]

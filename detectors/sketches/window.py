@@ -16,6 +16,8 @@ from detectors.sketches.layout import Layout
 from detectors.sketches.readings import histogram_of, read_one, read_signals
 from detectors.sketches.recent import RecentExemplars
 
+Histogram = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]
+
 
 class WindowBlock:
     """One closed base window of the whole fleet: every signal of every segment that had records."""
@@ -34,6 +36,7 @@ class WindowBlock:
         self.block = block
         self.layout = layout
         self._recent = recent
+        self._histograms: dict[str, Histogram] = {}
         self.segments: list[SegmentKey] = block.segments
         """Ascending; only segments with records in this window."""
         self.signals: tuple[str, ...] = layout.numeric_signals
@@ -70,7 +73,13 @@ class WindowBlock:
         what is exactly there exceeds it. A threshold of NaN asks nothing: 0 of 0. Raises KeyError for a measure
         without a histogram.
         """
-        return count_from(*histogram_of(self.block, self.layout, measure), thresholds)
+        return count_from(*self.histogram(measure), thresholds)
+
+    def histogram(self, measure: str) -> Histogram:
+        """Row, bucket and count of every entry of a measure's histograms. Raises KeyError for a measure without."""
+        if measure not in self._histograms:
+            self._histograms[measure] = histogram_of(self.block, self.layout, measure)
+        return self._histograms[measure]
 
     def measures(self, row: int) -> Measures:
         """Everything measured of one segment, to be merged over longer spans."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from threading import Event, Thread
-from types import TracebackType
-from typing import Self
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -19,11 +16,12 @@ from streams.client import open_admin
 from streams.config import Config
 from streams.state import decode, load_key
 from streams.topics import PARTIALS
+from tests.recovery.rig.sampler import Sampler
 
 _PARTITION = TopicPartition(PARTIALS, 0)
 
 
-class Durable:
+class Durable(Sampler):
     """Watches a fleet whose checkpoints are in SQLite; a context manager.
 
     The offset is read first and the checkpoint after it: checkpoints only move on, so an offset that is ahead of
@@ -32,13 +30,14 @@ class Durable:
 
     def __init__(self, config: Config, every_secs: float = 0.25) -> None:
         self._config = config
-        self._every_secs = every_secs
-        self._over = Event()
-        self._thread = Thread(target=lambda: asyncio.run(self._watch()), name="durable", daemon=True)
+        super().__init__("durable", every_secs)
         self.looks = 0
         self.ahead: list[str] = []
 
-    async def _watch(self) -> None:
+    def _watch(self) -> None:
+        asyncio.run(self._look_until_over())
+
+    async def _look_until_over(self) -> None:
         admin = await open_admin(self._config.kafka)
         try:
             while not self._over.is_set():
@@ -72,13 +71,3 @@ class Durable:
         if not self.looks:
             return ("nobody saw an offset of the partials",)
         return tuple(self.ahead[:3])
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()

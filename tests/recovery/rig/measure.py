@@ -7,9 +7,8 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Event, Thread
-from types import TracebackType
-from typing import Self
+
+from tests.recovery.rig.sampler import Sampler
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -31,14 +30,12 @@ def open_files(pid: int) -> int | None:
         return None
 
 
-class Usage:
+class Usage(Sampler):
     """Samples memory and file descriptors of processes that come and go; a context manager."""
 
     def __init__(self, pids: Callable[[], Iterable[int]], every_secs: float = 0.5) -> None:
+        super().__init__("usage", every_secs)
         self._pids = pids
-        self._every_secs = every_secs
-        self._over = Event()
-        self._thread = Thread(target=self._watch, name="usage", daemon=True)
         self.rss_mb: list[tuple[float, int, float]] = []
         """(monotonic seconds, process, MB)"""
         self.open_files: list[tuple[float, int, int]] = []
@@ -56,28 +53,16 @@ class Usage:
     def worst_rss_mb(self) -> float:
         return max((rss for _, _, rss in self.rss_mb), default=0.0)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-
-class Stall:
+class Stall(Sampler):
     """The longest time that a number (an offset, a count) stood still, sampled in the background.
 
     ``read`` may raise OSError or TimeoutError while nothing can be asked; that counts as standing still.
     """
 
     def __init__(self, read: Callable[[], int], every_secs: float = 0.25) -> None:
+        super().__init__("stall", every_secs)
         self._read = read
-        self._every_secs = every_secs
-        self._over = Event()
-        self._thread = Thread(target=self._watch, name="stall", daemon=True)
         self.worst_secs = 0.0
 
     def _watch(self) -> None:
@@ -90,13 +75,3 @@ class Stall:
             if value != last:
                 last, since = value, now
             self.worst_secs = max(self.worst_secs, now - since)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from threading import Event, Thread
-from types import TracebackType
-from typing import Self
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -17,10 +14,11 @@ from aiokafka.structs import TopicPartition
 from streams.app import group_name
 from streams.client import client_settings, open_admin
 from streams.config import Config
+from tests.recovery.rig.sampler import Sampler
 from tests.support.processes import eventually
 
 
-class Offsets:
+class Offsets(Sampler):
     """Watches one topic of a group; a context manager.
 
     A partition *stands still* while it has records that are not committed and its committed offset does not move.
@@ -32,9 +30,7 @@ class Offsets:
         self._config = config
         self._tps = [TopicPartition(topic, number) for number in range(partitions)]
         self._group = group_name(config, role)
-        self._every_secs = every_secs
-        self._over = Event()
-        self._thread = Thread(target=lambda: asyncio.run(self._watch()), name="offsets", daemon=True)
+        super().__init__("offsets", every_secs)
         self._still: dict[TopicPartition, tuple[int, float]] = {}
         self.worst_stall_secs: dict[int, float] = dict.fromkeys(range(partitions), 0.0)
         """Longest time that each partition stood still."""
@@ -53,7 +49,10 @@ class Offsets:
             what="all that was sent is committed",
         )
 
-    async def _watch(self) -> None:
+    def _watch(self) -> None:
+        asyncio.run(self._look_until_over())
+
+    async def _look_until_over(self) -> None:
         admin = await open_admin(self._config.kafka)
         reader = AIOKafkaConsumer(**client_settings(self._config.kafka), enable_auto_commit=False)
         await reader.start()
@@ -81,13 +80,3 @@ class Offsets:
                 stall_secs = max(self.worst_stall_secs[tp.partition], now - since)
                 self.worst_stall_secs[tp.partition] = stall_secs
         self.lag.append((now, behind))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
