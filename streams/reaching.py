@@ -11,7 +11,7 @@ import ssl
 import time
 from typing import Any, Final
 
-from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -95,23 +95,30 @@ async def reach(kafka: KafkaConfig, settings: dict[str, Any], deadline: float) -
 
 async def _connect(host: str, port: int, settings: dict[str, Any]) -> None:
     """Connect, authenticate, and ask one question, which brokers answer only to whom they have let in."""
-    connection: AIOKafkaConnection | None = None
+    opened = False
+
+    def was_open(*_: object) -> None:
+        nonlocal opened
+        opened = True
+
+    connection = AIOKafkaConnection(
+        host,
+        port,
+        client_id=REACH_CLIENT,
+        request_timeout_ms=int(CONNECT_SECS * 1000),
+        on_close=was_open,
+        **settings,
+    )
     try:
         async with asyncio.timeout(CONNECT_SECS):
-            connection = await create_conn(
-                host,
-                port,
-                client_id=REACH_CLIENT,
-                request_timeout_ms=int(CONNECT_SECS * 1000),
-                **settings,
-            )
+            await connection.connect()
             answer = await connection.send(MetadataRequest([]))
             if not answer.brokers and settings.get("sasl_mechanism") == "OAUTHBEARER":
                 # What was read is the broker's "invalid token", which aiokafka does not wait for.
                 raise SaslAuthenticationFailed("the broker does not accept it; see the broker's log for why")
     finally:
-        if connection is not None and (closed := connection.close()) is not None:
-            # A program that ends at once would leave the socket to the garbage collector.
+        closed = connection.close()
+        if opened:  # a program that ends at once would leave the socket to the garbage collector
             await asyncio.wait([closed], timeout=_CLOSE_SECS)
 
 

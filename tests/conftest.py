@@ -13,6 +13,21 @@ from streams.broker import EmbeddedBroker
 from tests.support.brokers import Broker, delete_topics
 from tests.support.kafka import NoKafka, real_kafka
 
+_REAL_PROCESSES = {"broker", "kafka", "slow"}
+_FOLDERS_OF_THEM = {"integration", "recovery"}
+_RERUNS = 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of real processes wait in real time, which a busy machine can stretch past any limit.
+
+    They get another try, and the report shows each with an R; the rest must pass at once.
+    """
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        if marks & _REAL_PROCESSES or _FOLDERS_OF_THEM & set(item.path.parts):
+            item.add_marker(pytest.mark.flaky(reruns=_RERUNS))
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:

@@ -23,6 +23,9 @@ _READ_BYTES = 64 * 1024
 _QUEUED_READS = 64
 """In a delayed or hung direction: what is read ahead before the sender feels the back-pressure."""
 
+_TURNS_TO_CLOSE = 3
+"""Turns of the loop in which asyncio closes the socket of a connection that was aborted."""
+
 SERVICE_UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndown"
@@ -47,7 +50,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = _bound(0)
         self.port: int = self._socket.getsockname()[1]
-        self._server: asyncio.Server | None = None
+        self._accepting = False
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name=f"proxy {self.port}", daemon=True)
 
@@ -65,7 +68,6 @@ class Proxy:
 
     def refuse(self) -> None:
         """Cut everything and refuse connections, as when the program behind has ended; the port stays ours."""
-        self._call(self._stop_accepting)
         self._call(self._refuse)
 
     def cut(self) -> int:
@@ -99,14 +101,14 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
     def _stop_accepting(self) -> None:
-        """A turn of the loop before the server is closed: asyncio loses what it accepts in the same turn."""
-        if self._server is not None:
+        if self._accepting:
+            self._accepting = False
             self._loop.remove_reader(self._socket)
+            self._socket.close()
 
     def _refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._accepting:
+            self._stop_accepting()
             self._cut()
             # Bound and not listening: refused, and nobody else gets the port meanwhile.
             self._socket = _bound(self.port)
@@ -124,40 +126,57 @@ class Proxy:
         self.answers_lost = False
         self.canned = None
         self.flowing.set()
-        if self._server is None:
-            self._loop.create_task(self._listen())
+        self._listen()
 
-    async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._accept, sock=self._socket)
+    def _listen(self) -> None:
+        if not self._accepting:
+            self._accepting = True
+            self._socket.setblocking(False)
+            self._socket.listen()
+            self._loop.add_reader(self._socket, self._accept)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # As a coroutine it would complain on the screen when it is cancelled.
-        task = self._loop.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._served(done, writer))
-
-    def _served(self, task: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():  # perhaps before its first step, which would have seen to the connection
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        if self.canned is not None:
-            with contextlib.suppress(OSError, EOFError):
-                await _read_http_request(reader)
-                self.hits += 1
-                writer.write(self.canned)
-                await writer.drain()
-            writer.close()
+    def _accept(self) -> None:
+        """What asyncio's own server has accepted is lost when the server is closed in the same turn."""
+        try:
+            accepted, _ = self._socket.accept()
+        except OSError:  # the client has hung up again
             return
+        task = self._loop.create_task(self._serve(accepted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        near = await asyncio.open_connection(sock=accepted)
+        self.connections += 1
+        try:
+            if self.canned is not None:
+                await self._answer(near, self.canned)
+            else:
+                await self._forward(near)
+        except asyncio.CancelledError:
+            near[1].transport.abort()
+            raise
+        finally:
+            near[1].close()
+
+    async def _answer(self, near: Stream, reply: bytes) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            await _read_http_request(near[0])
+            self.hits += 1
+            near[1].write(reply)
+            await near[1].drain()
+
+    async def _forward(self, near: Stream) -> None:
         try:
             far = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
-            writer.transport.abort()
+            near[1].transport.abort()
             return
-        connection = self.new_connection((reader, writer), far)
+        connection = self.new_connection(near, far)
+        if not self._accepting:  # refused while it was on its way
+            connection.abort()
+            return
         self._open.add(connection)
         try:
             await connection.run()
@@ -170,24 +189,21 @@ class Proxy:
     def __enter__(self) -> Self:
         self._thread.start()
         self.flowing.set()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        self._call(self._listen)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async def end() -> None:
-            if self._server is not None:
-                self._server.close()
-            await asyncio.sleep(
-                0.01
-            )  # asyncio loses what it has accepted when that is cancelled before it begins
+            self._stop_accepting()
+            await asyncio.sleep(0)  # each connection's task has begun, so it ends its own connection
             self._cut()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-            await asyncio.sleep(0.01)  # connections are closed in the next turns of the loop
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for _ in range(_TURNS_TO_CLOSE):
+                await asyncio.sleep(0)
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
