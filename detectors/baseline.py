@@ -144,6 +144,11 @@ class Baseline:
         )
         return Reference(expected, level["s2"], level["weight"], ready, season)
 
+    def mean_n(self, index: Ints) -> Floats:
+        """Observations behind a pane of each series, on average; 0 before the first."""
+        result: Floats = self._common["mean_n"][index]
+        return result
+
     def variance(self, index: Ints, ref: Reference, n: Floats) -> Floats:
         """Variance of x of ``n`` observations around the expected value, tolerance included."""
         column = index % self._signals

@@ -18,9 +18,11 @@ from pydantic import Field
 from detectors.base import Bank, Bools, Columns, Detector, Floats, Ints, Params, State, Verdict
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr
+from detectors.explaining import Explainer
 from detectors.extremes import Extremes, tails_of
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.severity import Effect, severity_of
+from detectors.observed import Observed
 from detectors.panes import Panes, PanesParams
 from detectors.records import Evidence, Severity, Signal
 from detectors.registry import DetectorsParams, make
@@ -108,6 +110,7 @@ class Detect:
         self._bad_down: Bools = np.array([signal.worse in ("down", "both") for signal in self._signals], bool)
         self._frozen = Frozen(params.frozen)
         self._volumes = Volumes()
+        self._observed = Observed(count)
         self._extremes = Extremes(tails_of(self._signals))
         self._view = View(self._column, self._rows, self._glr, self._baseline, self._scales, self._volumes)
         self._said = [
@@ -134,6 +137,7 @@ class Detect:
         self._volumes.add(rows, block.counts[:, self._column[VOLUME]], block.window_end_ms)
         self._view.renew(block.window_end_ms)
         self._extremes.shares(block, rows, block.values, block.counts)
+        self._observed.add(rows, block.counts, block.window_start_ms, block.window_end_ms)
         done = self._panes.add(block, rows)
         scored = self._scoring.score(done, block.window_end_ms)
         evidence = self._detect(scored, block) + self._back(scored, block)
@@ -155,6 +159,14 @@ class Detect:
     def effects(self) -> View:
         """What every series shows as of the last window, for TRIAGE."""
         return self._view
+
+    def explainer(self, now_ms: int) -> Explainer:
+        """What is known of every series; ``now_ms`` is the end of the last window."""
+        self._view.renew(now_ms)
+        return Explainer(
+            self._signals, self._rows, self._baseline, self._scales, self._scoring, self._glr, self._tails,
+            self._frozen, self._observed, self._view, self._column[VOLUME],
+        )  # fmt: skip
 
     def apply(self, verdicts: Iterable[Verdict]) -> None:
         """Do what TRIAGE decided in this step; unknown segments are ignored."""
@@ -180,7 +192,7 @@ class Detect:
     def _place(self, block: WindowBlock) -> Ints:
         rows, freed = self._rows.place(block.segments, block.window_end_ms)
         size = self._rows.size * len(self._signals)
-        for by_row in (self._volumes, self._extremes):
+        for by_row in (self._volumes, self._extremes, self._observed):
             by_row.grow(self._rows.size)
         parts: list[Bank] = [self._panes, self._frozen, self._tails, *self._detectors, *self._said]
         self._baseline.grow(size)
@@ -189,7 +201,7 @@ class Detect:
         if len(freed):
             index = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
             self._baseline.reset(index, forget_season=True)
-            for by_row in (self._volumes, self._extremes):
+            for by_row in (self._volumes, self._extremes, self._observed):
                 by_row.reset(freed)
             for part in parts:
                 part.reset(index)
@@ -343,6 +355,7 @@ class Detect:
             "baseline": self._baseline.to_state(),
             "tails": self._tails.to_state(),
             "volumes": self._volumes.to_state(),
+            "observed": self._observed.to_state(),
             "extremes": self._extremes.to_state(),
             "frozen": self._frozen.to_state(),
             "detectors": {
@@ -365,6 +378,7 @@ class Detect:
         self._baseline.from_state(state["baseline"])
         self._tails.from_state(state["tails"])
         self._volumes.from_state(state["volumes"])
+        self._observed.from_state(state["observed"])
         self._extremes.from_state(state["extremes"])
         self._frozen.from_state(state["frozen"])
         anew = []

@@ -8,7 +8,7 @@ so that their state is cleared before anyone else moves in.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -89,6 +89,11 @@ class Rows:
         found = self._segment[row]
         assert found is not None, f"row {row} is free"  # noqa: S101
         return found
+
+    @property
+    def known(self) -> Iterable[SegmentKey]:
+        """All segments, in no order that means anything."""
+        return self._row
 
     def born_ms(self, row: int) -> int:
         return int(self._times["born_ms"][row])

@@ -72,6 +72,9 @@ class Scales:
     """The scales of all signals as arrays over signal columns."""
 
     def __init__(self, signals: Sequence[Signal], pane_windows: int, base_window_ms: int) -> None:
+        self.panes_per_hour = 3_600_000 / (pane_windows * base_window_ms)
+        """Of a rate."""
+        self.windows_per_hour = 3_600_000 / base_window_ms
         gains = {"1/s": pane_windows * base_window_ms / 1000, "USD": float(pane_windows)}
         self.rows = [scale_of(s, gains.get(s.unit, 1.0)) for s in signals]
         self.logarithmic: Bools = np.array([r.logarithmic for r in self.rows], bool)

@@ -27,6 +27,20 @@ class Scored(NamedTuple):
     white: Floats
 
 
+class Hoped(NamedTuple):
+    """What is expected, as a likelihood needs it; arrays aligned with the asked series."""
+
+    family: Ints
+    share: Floats
+    """Of a ratio, off 0 and 1 by what the reference can tell."""
+    amount: Floats
+    """Of a rate, per pane."""
+    variance: Floats
+    """Of one observation of x."""
+    weight: Floats
+    tolerance: Floats
+
+
 class Scoring:
     """Compares panes with the baseline, each signal on its scale and in its family."""
 
@@ -52,18 +66,31 @@ class Scoring:
         column = index % self._signals
         family, n = self._family[column], panes.n[at]
         rate, ratio = family == NEGATIVE_BINOMIAL, family == BERNOULLI
-        # Of a rate, x = log(1 + amount): compare amounts; the mean of a logarithm is not the logarithm of the mean.
-        hoped = np.exp(np.minimum(ref.expected + 0.5 * np.where(rate, ref.event_variance, 0.0), 60.0)) - 1.0
+        hoped = self.hoped(index, ref)
         amount = np.exp(np.minimum(scored.x[at], 60.0)) - 1.0
+        expected = np.where(rate, hoped.amount, np.where(ratio, n * hoped.share, 0.0))
+        deviation = np.where(
+            rate, amount - expected, n * (scored.x[at] - np.where(ratio, hoped.share, ref.expected))
+        )
+        return Batch(
+            index, family, n, deviation, expected, hoped.variance, hoped.weight, hoped.tolerance,
+            panes.start_ms[at], scored.z[at], scored.white[at], learn,
+        )  # fmt: skip
+
+    def hoped(self, index: Ints, ref: Reference) -> Hoped:
+        """What some series are compared with."""
+        column = index % self._signals
+        family = self._family[column]
+        rate, ratio = family == NEGATIVE_BINOMIAL, family == BERNOULLI
+        # Of a rate, x = log(1 + amount): compare amounts; the mean of a logarithm is not the logarithm of the mean.
+        amount = np.exp(np.minimum(ref.expected + 0.5 * np.where(rate, ref.event_variance, 0.0), 60.0)) - 1.0
         p = np.clip(ref.expected, 0.5 / (ref.weight + 1.0), 1.0 - 0.5 / (ref.weight + 1.0))
-        expected = np.where(rate, np.maximum(hoped, 0.0), np.where(ratio, n * p, 0.0))
-        deviation = np.where(rate, amount - expected, n * (scored.x[at] - np.where(ratio, p, ref.expected)))
         variance = np.where(ratio, p * (1.0 - p), np.maximum(ref.event_variance, 1e-12))
         tolerance = self._scales.tolerance[column]
         trifle = np.minimum(tolerance, _RELATIVE_TOLERANCE * p * (1.0 - p))
-        return Batch(
-            index, family, n, deviation, expected, variance, np.maximum(ref.weight, 1.0),
-            np.where(ratio, trifle, tolerance), panes.start_ms[at], scored.z[at], scored.white[at], learn,
+        return Hoped(
+            family, p, np.maximum(amount, 0.0), variance, np.maximum(ref.weight, 1.0),
+            np.where(ratio, trifle, tolerance),
         )  # fmt: skip
 
     def sigma(self, scored: Scored, at: int) -> float:

@@ -28,6 +28,8 @@ _TOP: Final = 40
 _LEVELS: Final = np.arange(FLOOR, _TOP)
 _ENOUGH: Final = 30.0
 """Peaks beyond a level from which its own rate is trusted."""
+_MOST_NATS: Final = 1000.0
+_STEPS: Final = 40
 _PRIOR_PEAKS: Final = 10.0
 _PRIOR_EXCESS: Final = 1.0
 _LEAST_EXCESS: Final = 0.9
@@ -100,6 +102,15 @@ class Tails:
         prior = _PRIOR_RATE * np.exp(-level) * updates_per_week * _PRIOR_WEEKS
         rate = (float(beyond[at]) + float(prior)) / (weeks + _PRIOR_WEEKS)
         return rate * float(np.exp(-(nats - level) / mean))
+
+    def nats_at(self, column: int, per_week: float) -> float:
+        """The least evidence that chance shows at most ``per_week`` times a week; at most ``_MOST_NATS``."""
+        low, high = float(FLOOR), _MOST_NATS
+        for _ in range(_STEPS):
+            middle = 0.5 * (low + high)
+            rare = self.false_per_week(column, middle) <= per_week
+            low, high = (low, middle) if rare else (middle, high)
+        return high
 
     def to_state(self) -> State:
         return {

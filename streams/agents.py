@@ -18,13 +18,11 @@ from streams.delivery import Delivery
 from streams.operate.metrics import Value
 from streams.operate.monitor import Beat
 from streams.state import StateStore, load_key
-from streams.state_sqlite import SqliteStateStore
+from streams.state_sqlite import STATE_FILE, SqliteStateStore
 from streams.state_topic import TopicStateStore
 from streams.topics import ALERTS, ANOMALIES, DEADLETTERS, INCIDENTS, INPUTS, PARTIALS, SUMMARIES
 from streams.transport import TP, Begin
 from streams.worker import Worker
-
-STATE_FILE = "state.sqlite"
 
 
 async def open_store(config: Config) -> StateStore:

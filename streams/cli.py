@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "demo": "See an incident being noticed, in two minutes.",
     "worker": "Run a worker against a Kafka cluster: detect or record.",
     "status": "Show the workers of this computer and whether they are ready.",
+    "explain": "Show what a series is judged by, and the smallest change it can show.",
     "replay": "Run the same functions over files of events, without a broker.",
     "series": "Find changes and novelties in time series from CSV files.",
     "backtest": "Score detection on labelled incidents.",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from detectors.explaining import Explanation
 from detectors.incidents.triage import Triage, TriageStep
 from detectors.monitor import Detect, Judged
-from detectors.records import Incident, Severity
+from detectors.records import Incident, SegmentKey, Severity
 from detectors.rules.book import RuleBook
 from detectors.sketches.block import Block, decode, merge
 from detectors.sketches.labels import cap_labels
@@ -176,6 +177,19 @@ class Decide:
         """The log is another one: offsets and sources start again; windows, baselines and incidents stay."""
         self.next_offset = 0
         self._closing.state = self._closing.state.on_another_log()
+
+    def explain(
+        self, wanted: Callable[[SegmentKey], bool], signals: Sequence[str], change: float | None = None
+    ) -> list[Explanation]:
+        """What is known of some signals (no mixes) of all segments that are ``wanted``, as of the last window.
+
+        ``change``: what ``Explanation.asked`` shall be.
+        """
+        now_ms = self._closing.state.closed_until_ms or 0
+        explainer = self._detect.explainer(now_ms)
+        segments = [segment for segment in explainer.segments if wanted(segment)]
+        per_week = self._triage.budget(Severity.WARNING, len(WATCHED))
+        return explainer.explain(segments, signals, per_week, now_ms, change)
 
     @property
     def firing(self) -> list[Incident]:

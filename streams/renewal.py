@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from streams.agents import STATE_FILE
 from streams.app import group_name
 from streams.client import FROM_CLIENT, TO_CLIENT, client_settings, producer_settings
 from streams.config import Config
@@ -22,7 +21,7 @@ from streams.kafka_config import KafkaConfig
 from streams.operate.monitor import REREAD_RECORDS
 from streams.stages import Decide
 from streams.state import Checkpoint, load_key
-from streams.state_sqlite import SqliteStateStore
+from streams.state_sqlite import STATE_FILE, SqliteStateStore
 from streams.topics import ALERTS, INPUTS, PARTIALS, RECORDED, TOPICS, partitions_of
 
 BATCH_RECORDS: Final = 2000

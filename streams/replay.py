@@ -60,6 +60,11 @@ class Replay:
         for source in self._sources.values():
             self._pass_on(source.start().messages)
 
+    @property
+    def decide(self) -> Decide:
+        """The fleet as of the windows closed so far."""
+        return self._decide
+
     def feed(self, stream: Stream, value: bytes | None) -> None:
         """The next record of the input."""
         offset = self._offsets[stream]

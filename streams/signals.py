@@ -296,3 +296,9 @@ _TABLE: Final = (
 SIGNALS: Final[dict[str, Signal]] = {signal.name: signal for signal, _ in _TABLE}
 READINGS: Final[dict[str, Reading]] = {signal.name: reading for signal, reading in _TABLE}
 LAYOUT: Final = Layout(FLAGS, VALUES, CATEGORIES, READINGS, LOGS)
+
+_FEEDBACK: Final = {
+    measure.name for measure in (*FLAGS, *VALUES, *LOGS, *CATEGORIES) if measure.stream == "feedback"
+}
+RATED: Final = tuple(name for name in LAYOUT.numeric_signals if READINGS[name].measure in _FEEDBACK)
+"""Signals that judges and users give, of some of the interactions only."""

@@ -25,6 +25,8 @@ from streams.keys import KeyFileError, given_key, made_key
 SCHEMA = 2
 KEY_BYTES = 32
 KEY_ENVIRONMENT = "TIDEWATCH_STATE_KEY_FILE"
+KEY_FILE = "state.key"
+"""Its name in ``state_dir``."""
 SLOTS = (0, 1)
 """Where a store keeps the last two snapshots, in turn."""
 
@@ -205,7 +207,7 @@ def load_key(state_dir: Path) -> bytes:
         StateError: the file is missing (if named), too short, or readable by others.
     """
     named = os.environ.get(KEY_ENVIRONMENT)
-    path = Path(named) if named else state_dir / "state.key"
+    path = Path(named) if named else state_dir / KEY_FILE
     try:
         key = given_key(path) if named else made_key(path, secrets.token_bytes(KEY_BYTES))
     except KeyFileError as error:

@@ -32,6 +32,8 @@ from streams.state import encode as seal
 
 T = TypeVar("T")
 
+STATE_FILE: Final = "state.sqlite"
+"""Its name in ``state_dir``."""
 _COLUMNS: Final = ("fleet", "slot", "serial", "sealed")
 """Of the table of checkpoints, in every version from 2 on: the version of a snapshot is told under its seal."""
 _COLUMNS_1: Final = ("fleet", "position", "sealed")

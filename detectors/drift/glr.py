@@ -147,7 +147,7 @@ class Glr:
 
     def _ratios(self, batch: Batch, n: Floats, deviation: Floats, expected: Floats) -> Floats:
         """Nats of every candidate, [series, block], from the sums since each."""
-        phi = self._inflation(batch.series)[:, _SCALE_OF_BLOCK]
+        phi = self.inflation(batch.series)[:, _SCALE_OF_BLOCK]
         nats = np.zeros_like(n)
         for family in np.unique(batch.family).tolist():
             at = np.flatnonzero(batch.family == family)
@@ -163,7 +163,7 @@ class Glr:
                 nats[at] = negative_binomial(off + hoped, hoped, inflation, tolerance)
         return nats
 
-    def _inflation(self, index: Ints) -> Floats:
+    def inflation(self, index: Ints) -> Floats:
         """phi of every scale, [series, level]: its own as far as it is known, else the next smaller one's."""
         own, seen = self._phi.rows[index], self._seen.rows[index]
         prior = self.params.phi_prior

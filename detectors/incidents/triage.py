@@ -25,7 +25,7 @@ from detectors.incidents import stored
 from detectors.incidents.docket import Docket, TriageParams
 from detectors.incidents.effects import NOTHING, Effects
 from detectors.incidents.step import Step, TriageStep
-from detectors.records import AnnouncedChange, Evidence, Incident, Signal
+from detectors.records import AnnouncedChange, Evidence, Incident, Severity, Signal
 from detectors.sketches.window import WindowBlock
 
 __all__ = ["Triage", "TriageParams", "TriageStep"]
@@ -47,6 +47,10 @@ class Triage:
     def not_raised(self) -> int:
         """Anomalies since this process began that became no incident: ``max_open`` are firing."""
         return self._docket.not_raised
+
+    def budget(self, severity: Severity, signals: int) -> float:
+        """False alarms a week that one of so many signals may raise by chance."""
+        return self._docket.budget(severity, signals)
 
     def step(
         self,

@@ -185,11 +185,13 @@ def matches(rule: Rule, segment: SegmentKey) -> bool:
     """Whether the rule watches the segment: same dimensions, each value equal or ``*``."""
     if not rule.segments:
         return segment == FLEET
+    return any(fits(pattern, segment) for pattern in rule.segments)
+
+
+def fits(pattern: Mapping[str, str], segment: SegmentKey) -> bool:
+    """Whether a segment has the dimensions of a pattern, and each value is that of the pattern or ``*``."""
     found = segment.as_dict()
-    return any(
-        pattern.keys() == found.keys() and all(want in ("*", found[d]) for d, want in pattern.items())
-        for pattern in rule.segments
-    )
+    return pattern.keys() == found.keys() and all(want in ("*", found[d]) for d, want in pattern.items())
 
 
 def exceeded(rule: Rule, value: float) -> Severity | None:

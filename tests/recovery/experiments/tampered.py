@@ -15,11 +15,10 @@ from typing import Final, NamedTuple
 import orjson
 from aiokafka import AIOKafkaProducer
 
-from streams.agents import STATE_FILE
 from streams.client import client_settings
 from streams.operate.status import read_status
 from streams.state import Checkpoint, StateTampered, decode, encode, load_key
-from streams.state_sqlite import SqliteStateStore
+from streams.state_sqlite import STATE_FILE, SqliteStateStore
 from streams.topics import ALERTS, STATE
 from tests.recovery.experiment import Experiment, Outcome, Scale
 from tests.recovery.rig.brokers import broker_of

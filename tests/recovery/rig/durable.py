@@ -10,11 +10,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from streams.agents import STATE_FILE
 from streams.app import group_name
 from streams.client import open_admin
 from streams.config import Config
 from streams.state import decode, load_key
+from streams.state_sqlite import STATE_FILE
 from streams.topics import PARTIALS
 from tests.recovery.rig.sampler import Sampler
 

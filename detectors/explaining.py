@@ -1,0 +1,215 @@
+"""What DETECT knows of any series, in a person's units: level, band, evidence, and the smallest change it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from detectors.base import Bools, Floats, Ints
+from detectors.baseline import Baseline
+from detectors.detectable import Terms, observations_for, smallest_shift
+from detectors.drift.glr import BERNOULLI, NEGATIVE_BINOMIAL, Glr
+from detectors.frozen import Frozen
+from detectors.incidents.severity import BOUNDS
+from detectors.observed import Observed
+from detectors.records import SegmentKey, Signal, Worse
+from detectors.rows import Rows
+from detectors.scales import Scales
+from detectors.scoring import Scoring
+from detectors.tails import Tails
+from detectors.view import View
+
+_BAND_SIGMAS: Final = 3.0
+_SPANS: Final = {"hour": 1.0, "day": 24.0}
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """One series as of the last window. Values in the signal's unit, changes as ``change_is`` says.
+
+    Changes are towards the bad side of the signal; None where the observations of that time show no change at all.
+    """
+
+    segment: SegmentKey
+    signal: str
+    unit: str
+    worse: Worse
+    change_is: Literal["difference", "relative"]
+    """``difference`` in the signal's unit (ratios and scores), else ``relative``: 0.1 is a tenth more."""
+    learning: bool
+    """Whether it has too little history to be judged; what needs a reference is None then."""
+    open_incident: bool
+    """Whether it is part of an incident, and so learns nothing."""
+    expected: float | None
+    lower: float | None
+    """The band of one pane, three sigmas wide on either side."""
+    upper: float | None
+    observed: float | None
+    """Since the likeliest change; ``expected`` was then what it was compared with."""
+    since_ms: int | None
+    nats: float
+    """Evidence of the likeliest change in either direction."""
+    false_per_week: float
+    """How often a week chance shows as much in this signal, over all segments."""
+    nats_needed: float
+    """From this much on TRIAGE opens an incident."""
+    observations_per_hour: float
+    """Averaged over the last day or so; of a rate, interactions."""
+    interactions_per_hour: float
+    sample_rate: float
+    """Observations over interactions, at most 1."""
+    rise_hour: float | None
+    rise_day: float | None
+    fall_hour: float | None
+    fall_day: float | None
+    asked: float
+    """The change that ``sample_rate_needed`` is for: from which an incident of its type warns, unless given."""
+    sample_rate_needed: float | None
+    """At which the change asked for shows within a day; None if not even at 1."""
+
+
+class Explainer:
+    """Reads the parts of DETECT; changes nothing."""
+
+    def __init__(
+        self, signals: Sequence[Signal], rows: Rows, baseline: Baseline, scales: Scales, scoring: Scoring, glr: Glr,
+        tails: Tails, frozen: Frozen, observed: Observed, view: View, interactions: int,
+    ) -> None:  # fmt: skip
+        """``interactions`` is the column of the signal whose count is the number of interactions."""
+        self.signals = tuple(signals)
+        self._column = {signal.name: at for at, signal in enumerate(signals)}
+        self._plain: Bools = np.array([signal.unit in ("ratio", "score") for signal in signals], bool)
+        """Whose changes are differences."""
+        self._rows, self._baseline, self._scales, self._scoring = rows, baseline, scales, scoring
+        self._glr, self._tails, self._frozen, self._observed = glr, tails, frozen, observed
+        self._view = view
+        self._interactions = interactions
+
+    @property
+    def segments(self) -> list[SegmentKey]:
+        """Those with state, ascending."""
+        return sorted(self._rows.known)
+
+    def explain(
+        self, segments: Sequence[SegmentKey], names: Sequence[str], false_per_week: float, now_ms: int,
+        asked: float | None = None,
+    ) -> list[Explanation]:  # fmt: skip
+        """Every named signal of every segment, by segment; segments without state are left out.
+
+        ``false_per_week`` is what chance may cause of one signal (``Docket.budget``). ``asked`` is a change as
+        ``Explanation.change_is`` says, for all of them.
+        """
+        pairs = [(s, n) for s in segments if self._rows.row(s) is not None for n in names]
+        if not pairs:
+            return []
+        row = np.array([self._rows.row(segment) for segment, _ in pairs], np.int64)
+        column = np.array([self._column[name] for _, name in pairs], np.int64)
+        index = row * len(self.signals) + column
+        seen = self._observed.per_hour(row, column, now_ms)
+        whole = self._observed.per_hour(row, np.full_like(row, self._interactions), now_ms)
+        nats_of = {c: self.nats_needed(c, false_per_week) for c in np.unique(column).tolist()}
+        needed = np.array([nats_of[c] for c in column.tolist()])
+        wanted = np.array([self._warns_from(c) if asked is None else asked for c in column.tolist()])
+        terms, told = self.terms(index, now_ms), self._levels(index, now_ms)
+        changes = self._smallest(terms, column, seen, needed)
+        share_needed = self._share_needed(terms, column, wanted, needed, whole)
+        found = []
+        for at, (segment, name) in enumerate(pairs):
+            signal, effect = self.signals[int(column[at])], self._view.effect(segment, name)
+            nats = 0.0 if effect is None else effect.nats
+            learning = bool(np.isnan(told["expected"][at]))
+            known = {k: None if learning else _number(v[at]) for k, v in (told | changes).items()}
+            found.append(
+                Explanation(
+                    segment=segment, signal=name, unit=signal.unit, worse=signal.worse,
+                    change_is="difference" if self._plain[column[at]] else "relative",
+                    learning=learning,
+                    open_incident=bool(self._frozen.holds(index[at : at + 1])[0]),
+                    observed=None if effect is None else effect.observed,
+                    since_ms=None if effect is None else effect.since_ms,
+                    nats=nats,
+                    false_per_week=self._tails.false_per_week(int(column[at]), nats),
+                    nats_needed=float(needed[at]),
+                    observations_per_hour=float(seen[at]),
+                    interactions_per_hour=float(whole[at]),
+                    sample_rate=min(1.0, float(seen[at] / whole[at])) if whole[at] > 0 else 0.0,
+                    asked=float(wanted[at]),
+                    sample_rate_needed=None if learning else _number(share_needed[at]),
+                    **known,
+                )
+            )  # fmt: skip
+        return found
+
+    def nats_needed(self, column: int, false_per_week: float) -> float:
+        """The evidence of a signal that chance shows only ``false_per_week`` times a week, and that is reported."""
+        return max(self._glr.params.report_nats, self._tails.nats_at(column, false_per_week))
+
+    def terms(self, index: Ints, now_ms: int) -> Terms:
+        """What the likelihood of some series is made of now."""
+        ref = self._baseline.reference(index, now_ms)
+        hoped = self._scoring.hoped(index, ref)
+        ratio, rate = hoped.family == BERNOULLI, hoped.family == NEGATIVE_BINOMIAL
+        phi, pane_n = self._glr.inflation(index), self._pane_n(index)
+        spread = np.sqrt(hoped.variance * (1.0 / pane_n + 1.0 / hoped.weight) * phi[:, 0])
+        return Terms(
+            hoped.family, np.where(ratio, hoped.share, np.where(rate, hoped.amount, ref.expected)), hoped.variance,
+            hoped.weight, hoped.tolerance, pane_n, phi, self._glr.params.clip_sigmas * spread + hoped.tolerance,
+        )  # fmt: skip
+
+    def _pane_n(self, index: Ints) -> Floats:
+        """Observations of a pane; of a rate, the pane itself."""
+        rate = self._scales.is_rate[index % len(self.signals)]
+        return np.where(rate, 1.0, np.maximum(self._baseline.mean_n(index), 1.0))
+
+    def _levels(self, index: Ints, now_ms: int) -> dict[str, Floats]:
+        """Expected value and band of one pane, in the signal's unit; NaN while learning."""
+        ref, column = self._baseline.reference(index, now_ms), index % len(self.signals)
+        sigma = np.sqrt(self._baseline.variance(index, ref, self._pane_n(index)))
+        found = {}
+        for name, sigmas in (("expected", 0.0), ("lower", -_BAND_SIGMAS), ("upper", _BAND_SIGMAS)):
+            level = self._scales.inverse(column, ref.expected + sigmas * sigma)
+            found[name] = np.where(ref.ready, level, np.nan)
+        return found
+
+    def _smallest(self, terms: Terms, column: Ints, per_hour: Floats, nats: Floats) -> dict[str, Floats]:
+        """The smallest changes towards the bad side within each span; NaN where there are none."""
+        found = {}
+        for side, up in (("rise", True), ("fall", False)):
+            bad = np.array(
+                [self.signals[c].worse in ("both", "up" if up else "down") for c in column.tolist()]
+            )
+            for span, hours in _SPANS.items():
+                shift = smallest_shift(terms, self._counted(column, per_hour) * hours, nats, up=up)
+                change = np.where(self._plain[column], shift, np.expm1(shift))
+                found[f"{side}_{span}"] = np.where(bad, change, np.nan)
+        return found
+
+    def _counted(self, column: Ints, per_hour: Floats) -> Floats:
+        """Observations an hour as the likelihood counts them: of a rate, its panes."""
+        return np.where(self._scales.is_rate[column], self._scales.panes_per_hour, per_hour)
+
+    def _share_needed(
+        self, terms: Terms, column: Ints, change: Floats, nats: Floats, interactions: Floats
+    ) -> Floats:
+        """The sample rate at which a change towards the bad side shows within a day; NaN where none does."""
+        down = np.array([self.signals[c].worse == "down" for c in column.tolist()])
+        sign = np.where(down, -1.0, 1.0)
+        factor = np.log1p(np.maximum(sign * change, -0.999))
+        shift = np.where(self._plain[column], sign * change, factor)
+        whole = np.maximum(interactions * _SPANS["day"], 1.0)
+        panes = self._scales.windows_per_hour * _SPANS["day"]
+        enough: Floats = observations_for(terms, shift, nats, whole, panes) / whole
+        return np.where(self._scales.is_rate[column], np.nan, enough)
+
+    def _warns_from(self, column: int) -> float:
+        """The least change of a signal that any type of incident warns from, as ``change_is`` says."""
+        name = self.signals[column].name
+        bounds = [of[name].warning for of in BOUNDS.values() if name in of and of[name].warning > 0.0]
+        least = min(bounds, default=float(self._scales.notable[column]))
+        return least if self._plain[column] else float(np.expm1(least))
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)
