@@ -36,6 +36,8 @@ from detectors.season import Season
 _WEIGHT_CAP: Final = 4.0
 _RATIO_FLOOR: Final = 0.02
 """Ratios nearer to 0 or 1 than this are treated as if they were at it: 0 of 10^4 says nothing about 1 of 10."""
+_LEAST_OF_RECENT: Final = 0.5
+"""The shape of the week takes no share, and none of what is left of 1, below this part of what it was lately."""
 _BATCH_PANES: Final = 32
 _BATCH_GAIN: Final = 0.05
 _BATCH_PRIOR: Final = 3
@@ -138,6 +140,10 @@ class Baseline:
             for name in ("weight", "mu", "s2")
         }
         expected = level["mu"] + np.where(seasonal, season, 0.0)
+        recent = self._recent["mu"][index]
+        # A small share plus a shape that is only estimated can come out as nothing, of which one is a miracle.
+        near = np.clip(expected, _LEAST_OF_RECENT * recent, 1.0 - _LEAST_OF_RECENT * (1.0 - recent))
+        expected = np.where(seasonal & self.scales.is_ratio[column], near, expected)
         enough = self._common["events"][index] >= self.params.min_events
         ready = (self._recent["panes"][index] >= self.params.min_panes) & (
             enough | self.scales.is_rate[column]

@@ -113,10 +113,7 @@ class Detect:
         self._observed = Observed(count)
         self._extremes = Extremes(tails_of(self._signals))
         self._view = View(self._column, self._rows, self._glr, self._baseline, self._scales, self._volumes)
-        self._said = [
-            Columns(at_ms=(np.int64, -1), severity=(np.int8, -1), statistic=(np.float64, 0.0))
-            for _ in self._detectors
-        ]
+        self._said = [Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0)) for _ in self._detectors]
         self._book = RuleBook(rules, {s.name: s for s in self._signals}, params.repeat_secs)
 
     @property
@@ -178,10 +175,11 @@ class Detect:
             for detector in self._detectors:
                 if detector is not self._glr and (action != "freeze" or detector.family == "drift"):
                     detector.reset(index)
-            self._tails.reset(index)
             if action == "freeze":
+                self._tails.cut(index)
                 self._frozen.freeze(index)
                 continue
+            self._tails.reset(index)
             self._glr.restart(index)
             self._frozen.thaw(index)
             for said in self._said:
@@ -209,6 +207,7 @@ class Detect:
 
     def _detect(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
         evidence: list[Evidence] = []
+        now_ms = block.window_end_ms
         index, frozen = scored.panes.series, self._frozen.holds(scored.panes.series)
         for detector, said in zip(self._detectors, self._said, strict=True):
             follows = detector is self._glr or detector.family == "outlier"
@@ -222,11 +221,14 @@ class Detect:
                 free = ~frozen[at]
                 self._tails.observe(index[at[free]], worse[free], block.window_end_ms)
             for hit in np.flatnonzero(hits.fired_up | hits.fired_down).tolist():
-                up = bool(hits.fired_up[hit])
+                up, series = bool(hits.fired_up[hit]), int(index[at[hit]])
                 statistic = float((hits.up if up else hits.down)[hit])
+                if not self._worse_way(series, up=up) or not self._is_news(said, series, statistic, now_ms):
+                    continue
                 fired = _Fired(detector, statistic, float(hits.threshold[hit]), int(at[hit]), up)
                 found = self._evidence(fired, scored, block)
-                if found is not None and self._is_news(said, int(index[at[hit]]), found):
+                if found is not None:
+                    said["at_ms"][series], said["statistic"][series] = now_ms, statistic
                     evidence.append(found)
         return evidence
 
@@ -235,8 +237,6 @@ class Detect:
         series = int(scored.panes.series[at])
         row, column = divmod(series, len(self._signals))
         signal, segment = self._signals[column], self._rows.segment(row)
-        if signal.worse not in ("both", "up" if up else "down"):
-            return None
         since_ms, n, shift, observed = self._since(scored, at)
         if fired.detector.family == "drift" and (shift > 0) != up:
             return None  # it moved, but back towards what the baseline expects
@@ -289,21 +289,20 @@ class Detect:
         x = (deviation + hoped) / n if self._scales.is_ratio[column[0]] else reference + deviation / n
         return int(since_ms), n, deviation / n, float(self._scales.inverse(column, np.array([x]))[0])
 
+    def _worse_way(self, series: int, *, up: bool) -> bool:
+        return bool((self._bad_up if up else self._bad_down)[series % len(self._signals)])
+
     def _worse(self, index: Ints, *, up: bool) -> Bools:
         """Whether a rise (or a fall) of each series is bad."""
         result: Bools = (self._bad_up if up else self._bad_down)[index % len(self._signals)]
         return result
 
-    def _is_news(self, said: Columns, series: int, found: Evidence) -> bool:
-        last_ms, worst = int(said["at_ms"][series]), int(said["severity"][series])
-        recent = last_ms >= 0 and found.window_end_ms - last_ms < self.params.repeat_secs * 1000
-        grown = found.statistic > _GROWN * float(said["statistic"][series])
-        if recent and found.severity <= worst and not grown:
-            return False
-        said["at_ms"][series] = found.window_end_ms
-        said["statistic"][series] = found.statistic
-        said["severity"][series] = max(worst, found.severity) if recent else found.severity
-        return True
+    def _is_news(self, said: Columns, series: int, statistic: float, now_ms: int) -> bool:
+        """Whether a detector has something to say of a series that it did not say lately; looked at before the
+        evidence is put together, since an incident goes on firing in every window."""
+        last_ms = int(said["at_ms"][series])
+        recent = last_ms >= 0 and now_ms - last_ms < self.params.repeat_secs * 1000
+        return not recent or statistic > _GROWN * float(said["statistic"][series])
 
     def _back(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
         """Evidence that a frozen series is back where its baseline expects it."""

@@ -17,7 +17,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 Kind = Literal["rate", "ratio", "mean", "quantile", "mix"]
-Worse = Literal["up", "down", "both"]
+Worse = Literal["up", "down", "both", "none"]
+"""Which way of a change is bad; ``none``: measured, and usable in rules, but another signal tells it better."""
 
 
 class Severity(IntEnum):

@@ -84,6 +84,9 @@ class Scales:
         self.notable: Floats = np.array([r.notable for r in self.rows])
         self.is_rate: Bools = np.array([r.is_rate for r in self.rows], bool)
         self.is_ratio: Bools = np.array([r.is_ratio for r in self.rows], bool)
+        self.is_spend: Bools = np.array(
+            [r.is_rate and s.unit == "USD" for r, s in zip(self.rows, signals, strict=True)]
+        )
         self.min_window_n: Ints = np.array([r.min_window_n for r in self.rows], np.int64)
 
     def forward(self, column: Ints, value: Floats) -> Floats:

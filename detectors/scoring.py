@@ -13,6 +13,7 @@ from detectors.panes import Completed
 from detectors.scales import Scales
 
 _BAND_SIGMAS: Final = 3.0
+_SPEND_SIGMAS: Final = 4.0
 _RELATIVE_TOLERANCE: Final = 0.1
 """Half a point is a trifle of a quarter, but not of one in a thousand: ratios tolerate at most this share."""
 
@@ -67,11 +68,12 @@ class Scoring:
         family, n = self._family[column], panes.n[at]
         rate, ratio = family == NEGATIVE_BINOMIAL, family == BERNOULLI
         hoped = self.hoped(index, ref)
-        amount = np.exp(np.minimum(scored.x[at], 60.0)) - 1.0
+        # One dear request is no change of spend: a pane counts for what its usual panes make likely.
+        likely = ref.expected + _SPEND_SIGMAS * np.sqrt(np.maximum(ref.event_variance, 0.0))
+        x = np.where(self._scales.is_spend[column], np.minimum(scored.x[at], likely), scored.x[at])
+        amount = np.exp(np.minimum(x, 60.0)) - 1.0
         expected = np.where(rate, hoped.amount, np.where(ratio, n * hoped.share, 0.0))
-        deviation = np.where(
-            rate, amount - expected, n * (scored.x[at] - np.where(ratio, hoped.share, ref.expected))
-        )
+        deviation = np.where(rate, amount - expected, n * (x - np.where(ratio, hoped.share, ref.expected)))
         return Batch(
             index, family, n, deviation, expected, hoped.variance, hoped.weight, hoped.tolerance,
             panes.start_ms[at], scored.z[at], scored.white[at], learn,

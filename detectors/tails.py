@@ -1,13 +1,17 @@
 """How often chance alone shows as much evidence: from nats to false alarms a week, learned from the fleet.
 
 For each signal the excursions of the statistic above ``FLOOR`` nats are counted over all segments, by their peak.
-An excursion is one story, however long it lasts and however many windows report it. The number of peaks beyond u
-falls about exponentially with u, so the rate of peaks beyond s is
+An excursion is one story, however long it lasts and however many windows report it. One that becomes an incident
+is cut short, and counts with what it had shown by then: without the highest peaks chance would look tame, and the
+more false alarms it had raised the tamer. A real incident is such a peak as well; so that it does not blind its
+signal, one counts in ``_INCIDENT_MS``, with at most ``_CUT`` nats. The number of peaks beyond u falls about
+exponentially with u, so the rate of peaks beyond s is
 
     rate(s) = rate(u) exp(-(s - u) / m)        m the mean excess of the peaks over u
 
 with u the highest level that was passed often enough. Bursts, heavy tails, cycles that no baseline knows and
-estimated references all show up in rate(u) and m; theory gives the prior (about 0.6 e^-u an update, m = 1).
+estimated references all show up in rate(u) and m; theory gives the prior (about
+0.6 e^-u an update, m = 1; real traffic is worse, so m is 1.5 at least).
 
 Source: Pickands, Statistical inference using extreme order statistics, Ann. Stat. 3, 1975 (peaks over threshold).
 """
@@ -25,14 +29,17 @@ FLOOR: Final = 6
 _OVER: Final = 3.0
 """An excursion is over below this."""
 _TOP: Final = 40
+_CUT: Final = 20.0
+_INCIDENT_MS: Final = 6 * 3_600_000
 _LEVELS: Final = np.arange(FLOOR, _TOP)
 _ENOUGH: Final = 30.0
 """Peaks beyond a level from which its own rate is trusted."""
 _MOST_NATS: Final = 1000.0
 _STEPS: Final = 40
 _PRIOR_PEAKS: Final = 10.0
-_PRIOR_EXCESS: Final = 1.0
-_LEAST_EXCESS: Final = 0.9
+_PRIOR_EXCESS: Final = 1.5
+_LEAST_EXCESS: Final = 1.5
+"""Rare kinds of chance (two flags close together, one dear request) lie beyond the peaks that give the mean."""
 _PRIOR_RATE: Final = 0.6
 _PRIOR_WEEKS: Final = 1.0 / 7.0
 WEEK_MS: Final = 7 * 86_400_000
@@ -50,6 +57,8 @@ class Tails:
         self._peaks.grow(signals)
         self._volume = Columns(updates=(np.float64, 0.0), elapsed_ms=(np.float64, 0.0))
         self._volume.grow(signals)
+        self._incident = Columns(at_ms=(np.int64, -_INCIDENT_MS))
+        self._incident.grow(signals)
         self._last_ms = -1
         self._faded_ms = -1
 
@@ -57,7 +66,16 @@ class Tails:
         self._peak.grow(size)
 
     def reset(self, index: Ints) -> None:
-        """Forget the present excursions: they turned out to be incidents, or their segment is gone."""
+        """Forget the present excursions: their segment is gone."""
+        self._peak.reset(index)
+
+    def cut(self, index: Ints) -> None:
+        """The present excursions of some series have become an incident."""
+        for series in index.tolist():
+            column, nats = series % self._signals, float(self._peak["nats"][series])
+            if nats >= FLOOR and self._last_ms - self._incident["at_ms"][column] >= _INCIDENT_MS:
+                self._incident["at_ms"][column] = self._last_ms
+                self._peaks.rows[column, int(min(nats, _CUT)) - FLOOR] += 1.0
         self._peak.reset(index)
 
     def observe(self, index: Ints, nats: Floats, now_ms: int) -> None:
@@ -115,12 +133,13 @@ class Tails:
     def to_state(self) -> State:
         return {
             "peak": self._peak.to_state(), "peaks": self._peaks.to_state(), "volume": self._volume.to_state(),
-            "last_ms": self._last_ms, "faded_ms": self._faded_ms,
+            "incident": self._incident.to_state(), "last_ms": self._last_ms, "faded_ms": self._faded_ms,
         }  # fmt: skip
 
     def from_state(self, state: State) -> None:
         self._peak.from_state(state["peak"])
         self._peaks.from_state(state["peaks"])
         self._volume.from_state(state["volume"])
+        self._incident.from_state(state["incident"])
         self._last_ms = int(state["last_ms"])
         self._faded_ms = int(state["faded_ms"])

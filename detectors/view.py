@@ -1,11 +1,17 @@
-"""What TRIAGE may ask about any series at the close of a window, whether it has fired or not."""
+"""What TRIAGE may ask about any series at the close of a window, whether it has fired or not.
+
+The first question of a window is answered for all series at once: grouping looks at the same signal everywhere,
+judging at all signals of one segment, and an array operation costs as much for one series as for a thousand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
+from detectors.base import Bools, Floats, Ints
 from detectors.baseline import Baseline
 from detectors.drift.glr import Glr
 from detectors.incidents.effects import Effect
@@ -13,6 +19,18 @@ from detectors.records import SegmentKey
 from detectors.rows import Rows
 from detectors.scales import Scales
 from detectors.volumes import Volumes
+
+
+class _Changes(NamedTuple):
+    """The likeliest change of every series; aligned arrays."""
+
+    known: Bools
+    nats: Floats
+    since_ms: Ints
+    n: Floats
+    observed: Floats
+    expected: Floats
+    shift: Floats
 
 
 class View:
@@ -35,21 +53,24 @@ class View:
         self._scales = scales
         self._volumes = volumes
         self._now_ms = 0
-        self._known: dict[int, list[Effect | None]] = {}
+        self._changes: _Changes | None = None
+        self._effects: dict[int, Effect | None] = {}
 
     def renew(self, now_ms: int) -> None:
         """A window has ended: what was known is old."""
         self._now_ms = now_ms
-        self._known.clear()
+        self._changes = None
+        self._effects.clear()
 
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
         """The likeliest change of a series in either direction; None while it learns."""
         row, column = self._rows.row(segment), self._column.get(signal)
         if row is None or column is None:
             return None
-        if row not in self._known:
-            self._known[row] = self._effects_of(row)
-        return self._known[row][column]
+        series = row * len(self._column) + column
+        if series not in self._effects:
+            self._effects[series] = self._effect_of(series)
+        return self._effects[series]
 
     def share(self, child: SegmentKey, parent: SegmentKey) -> float:
         """Interactions of ``child`` in the last hours over those of ``parent``; 0 where unknown."""
@@ -64,28 +85,39 @@ class View:
         row = self._rows.row(segment)
         return 0 if row is None else self._now_ms - self._rows.born_ms(row)
 
-    def _effects_of(self, row: int) -> list[Effect | None]:
-        """Of all signals of one segment."""
-        columns = np.arange(len(self._column))
-        index = row * len(columns) + columns
+    def _effect_of(self, series: int) -> Effect | None:
+        if self._changes is None:
+            self._changes = self._all_changes()
+        found = self._changes
+        if not found.known[series]:
+            return None
+        return Effect(
+            nats=float(found.nats[series]),
+            since_ms=int(found.since_ms[series]),
+            n=float(found.n[series]),
+            observed=float(found.observed[series]),
+            expected=float(found.expected[series]),
+            shift=float(found.shift[series]),
+        )
+
+    def _all_changes(self) -> _Changes:
+        signals = len(self._column)
+        index = np.arange(self._rows.size * signals)
+        columns = index % signals
         change = self._glr.change(index)
         ref = self._baseline.reference(index, self._now_ms)
         n = np.maximum(change.n, 1e-12)
         total = change.deviation + change.expected
-        rate, ratio = self._scales.is_rate, self._scales.is_ratio
+        rate, ratio = self._scales.is_rate[columns], self._scales.is_ratio[columns]
         grown = np.log(np.maximum(total, 1e-6) / np.maximum(change.expected, 1e-6))
         shift = np.where(rate, grown, change.deviation / n)
         expected = np.where(ratio, change.expected / n, ref.expected)
-        x = expected + shift
-        observed = self._scales.inverse(columns, x).tolist()
-        hoped = self._scales.inverse(columns, expected).tolist()
-        known = ref.ready & (change.n > 0)
-        return [
-            Effect(
-                nats=float(change.nats[at]), since_ms=int(change.since_ms[at]), n=float(change.n[at]),
-                observed=observed[at], expected=hoped[at], shift=float(shift[at]),
-            )
-            if known[at]
-            else None
-            for at in columns.tolist()
-        ]  # fmt: skip
+        return _Changes(
+            known=ref.ready & (change.n > 0),
+            nats=change.nats,
+            since_ms=change.since_ms,
+            n=change.n,
+            observed=self._scales.inverse(columns, expected + shift),
+            expected=self._scales.inverse(columns, expected),
+            shift=shift,
+        )

@@ -82,7 +82,7 @@ _TABLE: Final = (
     ),
     _row("latency_p50_ms", "ms", "quantile", "up", "`duration_ms`", Reading("duration_ms", q=0.5)),
     _row("latency_p95_ms", "ms", "quantile", "up", "`duration_ms`", Reading("duration_ms", q=0.95)),
-    _row("latency_p99_ms", "ms", "quantile", "up", "`duration_ms`", Reading("duration_ms", q=0.99)),
+    _row("latency_p99_ms", "ms", "quantile", "none", "`duration_ms`", Reading("duration_ms", q=0.99)),
     _row(
         "latency_typical_ms",
         "ms",
@@ -92,7 +92,7 @@ _TABLE: Final = (
         Reading("duration_ms", typical=True),
     ),
     _row("ttft_p50_ms", "ms", "quantile", "up", "`ttft_ms`", Reading("ttft_ms", q=0.5)),
-    _row("ttft_p95_ms", "ms", "quantile", "up", "`ttft_ms`", Reading("ttft_ms", q=0.95)),
+    _row("ttft_p95_ms", "ms", "quantile", "none", "`ttft_ms`", Reading("ttft_ms", q=0.95)),
     _row(
         "ttft_typical_ms",
         "ms",
@@ -137,8 +137,10 @@ _TABLE: Final = (
         Reading("cost_usd", typical=True),
     ),
     _row("cost_p50_usd", "USD", "quantile", "up", "`cost` in USD", Reading("cost_usd", q=0.5)),
-    _row("cost_p95_usd", "USD", "quantile", "up", "`cost` in USD", Reading("cost_usd", q=0.95)),
-    _row("cost_max_usd", "USD", "quantile", "up", "largest `cost`, within 0.8 %", Reading("cost_usd", q=1.0)),
+    _row("cost_p95_usd", "USD", "quantile", "none", "`cost` in USD", Reading("cost_usd", q=0.95)),
+    _row(
+        "cost_max_usd", "USD", "quantile", "none", "largest `cost`, within 0.8 %", Reading("cost_usd", q=1.0)
+    ),
     _row(
         "cost_per_1k_tokens_usd",
         "USD",
@@ -176,7 +178,7 @@ _TABLE: Final = (
     _row("abandoned_ratio", "ratio", "ratio", "up", "`outcome`: abandoned …", Reading("abandoned")),
     _row("escalated_ratio", "ratio", "ratio", "up", "`outcome`: escalated …", Reading("escalated")),
     _row("retry_ratio", "ratio", "ratio", "up", "`retries` above 0", Reading("retried")),
-    _row("retries_mean", "retries", "mean", "up", "`retries`", Reading("retries")),
+    _row("retries_mean", "retries", "mean", "none", "`retries`", Reading("retries")),
     _row("steps_mean", "steps", "mean", "up", "`steps`", Reading("steps")),
     _row(
         "steps_typical",

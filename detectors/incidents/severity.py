@@ -8,6 +8,7 @@ does what nobody could name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -31,6 +32,8 @@ DIP_SHARE: Final = 0.65
 """A dip to this share is worth a warning where the course of the week is known."""
 SILENCE_MIN_EXPECTED: Final = 100.0
 """Interactions that should have come since the onset before a stop is called one."""
+SILENCE_OF_STRANGERS: Final = 500.0
+"""The same where the course of the week is not known yet: busy hours end, and bursts do."""
 SILENCE_MIN_AGE_MS: Final = 86_400_000
 """Segments known for less than a day may just be used in office hours."""
 
@@ -67,7 +70,9 @@ def _of_rate(signal: Signal, scale: Scale, segment: SegmentKey, effect: Effect) 
         return Severity.WARNING if effect.distance >= scale.notable else Severity.INFO
     missing = effect.expected * effect.span_ms / 1000
     least = DIP_SHARE if effect.season_known else SILENCE_SHARE
-    stopped = effect.observed <= least * effect.expected and missing >= SILENCE_MIN_EXPECTED
+    stopped = effect.observed <= least * effect.expected and missing >= (
+        SILENCE_MIN_EXPECTED if effect.season_known else SILENCE_OF_STRANGERS
+    )
     known = segment == FLEET or effect.segment_age_ms >= SILENCE_MIN_AGE_MS
     return Severity.WARNING if stopped and known else Severity.INFO
 
@@ -145,6 +150,8 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
     "eval_baseline": {"judge_score_mean": Bound(0.0, NEVER), "judge_fail_ratio": Bound(0.0, NEVER)},
 }
 """Signals that are not here do not speak for the severity of their type."""
+STRANGER_SHARE: Final = 0.1
+"""Of the fleet: what stops is missed from this size on before the course of its week is known."""
 LONG_TASKS: Final = 0.7
 """Logarithm: when the typical agent of one tenant takes twice the steps, its tasks are long; loops are a tail."""
 
@@ -165,9 +172,12 @@ def severity_of_incident(
     if kind == "mix_change":
         return Severity.INFO
     if kind not in BOUNDS:
-        return min(evidence, Severity.WARNING)
+        strange = known_for_ms < WEEK_MS and all(name in VOLUMES for name in scene.moved)
+        return Severity.INFO if strange else min(evidence, Severity.WARNING)
     found = [
-        min(_of(bound, abs(scene.size(name)), share), _most(kind, name, known_for_ms))
+        min(
+            _of(bound, abs(scene.size(name)), share), _most(kind, name, scene.size(name), share, known_for_ms)
+        )
         for name, bound in BOUNDS[kind].items()
         if name in scene.moved
     ]
@@ -176,13 +186,14 @@ def severity_of_incident(
     return min(worst, evidence) if kind == "no_data" and evidence == Severity.INFO else worst
 
 
-def _most(kind: IncidentType, signal: str, known_for_ms: int) -> Severity:
+def _most(kind: IncidentType, signal: str, size: float, share: float, known_for_ms: int) -> Severity:
     """What goes with the time of day and of the week urges nobody before these are known.
 
-    A stop is no such thing (``no_data``).
+    A stop of something large is no such thing.
     """
-    if signal in VOLUMES and kind != "no_data" and known_for_ms < WEEK_MS:
-        return Severity.INFO
+    if signal in VOLUMES and known_for_ms < WEEK_MS:
+        stopped = kind == "no_data" and size <= math.log(SILENCE_SHARE) and share >= STRANGER_SHARE
+        return Severity.CRITICAL if stopped else Severity.INFO
     lengths = signal.startswith("tokens_out")
     return Severity.WARNING if lengths and known_for_ms < DAY_MS else Severity.CRITICAL
 

@@ -5,7 +5,8 @@ panes inside its span (or inside the UTC day), so a ratio is held / known over t
 the quantile of the whole span, not an average of small ones. The open pane counts: between minutes a span of five
 minutes holds the last four whole ones and what the fifth has so far.
 
-A rule fires as soon as the bound is exceeded with at least ``min_events`` observations. It ends when the value
+A rule fires as soon as the bound is exceeded with at least ``min_events`` observations and beyond chance
+(``detectors.rules.chance``). It ends when the value
 has been back inside the bound by a margin (``detectors.rules.book``), or the volume below the floor, for
 ``hold_secs``: a value that dances on the bound gives one incident.
 """

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from detectors.base import State
 from detectors.records import FLEET, Evidence, SegmentKey, Severity, Signal, SignalValue
 from detectors.rules.absolute import Rule
+from detectors.rules.chance import beyond_chance
 from detectors.rules.panes import PANE_MS, SegmentPanes
 from detectors.sketches.layout import Layout
-from detectors.sketches.window import WindowBlock
+from detectors.sketches.window import Measures, WindowBlock
 
 CLEAR_MARGIN: Final = 0.2
 """Share of the way from warning to critical by which a value must be back before the condition may end."""
@@ -48,6 +49,7 @@ class RuleBook:
         if unknown:
             raise ValueError(f"rules on unknown signals: {', '.join(unknown)}")
         self._rules = tuple(rules)
+        self._signals = signals
         self._repeat_ms = repeat_secs * 1000
         self._panes: dict[SegmentKey, SegmentPanes] = {}
         self._conditions: dict[tuple[SegmentKey, str], _Condition] = {}
@@ -102,7 +104,7 @@ class RuleBook:
         value = None if measures is None else measures.read(rule.signal, span_ms)
         if value is not None and value.n < rule.min_events:
             value = None
-        severity = None if value is None else exceeded(rule, value.value)
+        severity = None if value is None or measures is None else self._exceeded(rule, value, measures)
         condition = self._conditions.get((segment, rule.name))
         if condition is None:
             if severity is None or value is None:
@@ -127,6 +129,14 @@ class RuleBook:
         del self._conditions[segment, rule.name]
         onset = condition.started_at_ms
         return _evidence(rule, segment, block, condition.last, condition.severity, onset, firing=False)
+
+    def _exceeded(self, rule: Rule, value: SignalValue, measures: Measures) -> Severity | None:
+        """The worst bound that is exceeded beyond chance."""
+        signal = self._signals[rule.signal]
+        for severity, bound in bounds(rule):
+            if _is_worse(rule, value.value, bound) and beyond_chance(rule, signal, bound, value, measures):
+                return severity
+        return None
 
     def _decode_stored(self, layout: Layout) -> None:
         """Panes are stored without their layout, which comes with the first window after a restore."""
@@ -194,12 +204,16 @@ def fits(pattern: Mapping[str, str], segment: SegmentKey) -> bool:
     return pattern.keys() == found.keys() and all(want in ("*", found[d]) for d, want in pattern.items())
 
 
-def exceeded(rule: Rule, value: float) -> Severity | None:
-    """The worst bound that the value is beyond."""
-    for bound, severity in ((rule.critical, Severity.CRITICAL), (rule.warning, Severity.WARNING)):
-        if bound is not None and (value > bound if rule.worse == "up" else value < bound):
-            return severity
-    return None
+def bounds(rule: Rule) -> Iterator[tuple[Severity, float]]:
+    """The rule's bounds, the worst first."""
+    if rule.critical is not None:
+        yield Severity.CRITICAL, rule.critical
+    if rule.warning is not None:
+        yield Severity.WARNING, rule.warning
+
+
+def _is_worse(rule: Rule, value: float, bound: float) -> bool:
+    return value > bound if rule.worse == "up" else value < bound
 
 
 def _mildest(rule: Rule) -> float:
@@ -224,7 +238,7 @@ def _onset(rule: Rule, panes: SegmentPanes, window_start_ms: int) -> int:
         value = measures.read(rule.signal, PANE_MS)
         if value is None:
             continue
-        if rule.per_day or exceeded(rule, value.value) is None:
+        if rule.per_day or not _is_worse(rule, value.value, _mildest(rule)):
             break
         onset = min(onset, start_ms)
     return onset

@@ -132,6 +132,12 @@ class Measures:
         values, counts = read_one(self.block, self.layout, self.layout.readings[signal], span_ms)
         return None if np.isnan(values[0]) else SignalValue(float(values[0]), int(counts[0]))
 
+    def share_above(self, signal: str, bound: float) -> float:
+        """Share of the observations behind a quantile that exceed ``bound``, as ``WindowBlock.above`` counts."""
+        histogram = histogram_of(self.block, self.layout, self.layout.readings[signal].measure)
+        held, known = count_from(*histogram, np.array([bound]))
+        return float(held[0] / known[0]) if known[0] else 0.0
+
 
 def _one_row(block: Block, row: int) -> Block:
     return Block(

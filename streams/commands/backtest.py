@@ -18,6 +18,7 @@ from streams.backtest.history import NoWindows, run_history
 from streams.backtest.history_table import show_history
 from streams.backtest.jobs import Job, UnknownJob, expand
 from streams.backtest.labels import BadLabels, read_labels
+from streams.backtest.reference import for_reference
 from streams.backtest.report import VERSION, Made, Report, write
 from streams.backtest.rules import BadRule, read_rules
 from streams.backtest.suite import Settings, run_suite
@@ -163,7 +164,7 @@ def command(
         work_dir or default_folder(),
         fresh,
     )
-    _suite(config, todo, settings, report, json_path)
+    _suite(for_reference(config), todo, settings, report, json_path)
 
 
 def _suite(

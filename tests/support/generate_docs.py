@@ -44,7 +44,7 @@ def signals() -> Iterator[str]:
     yield "| signal | unit | kind | worse when | read from |"
     yield "|---|---|---|---|---|"
     for signal in SIGNALS.values():
-        worse = {"up": "higher", "down": "lower", "both": "either"}[signal.worse]
+        worse = {"up": "higher", "down": "lower", "both": "either", "none": "only measured"}[signal.worse]
         yield f"| `{signal.name}` | {signal.unit} | {signal.kind} | {worse} | {signal.source} |"
 
 

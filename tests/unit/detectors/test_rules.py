@@ -47,7 +47,7 @@ def test_fires_repeats_gets_worse_and_ends() -> None:
     found = play(book, [calm] * 30 + [bad] * 60 + [awful] * 12 + [calm] * 90)
     firing = [(at, e.severity) for at, e in found if e.firing]
     first, worse = firing[0], next(f for f in firing if f[1] == Severity.CRITICAL)
-    assert first == (42, Severity.WARNING), "13 windows of 4 % among the last 25 are more than 2 %"
+    assert first == (54, Severity.WARNING), "25 windows of 4 %: 2 % would give as many once in 150 times"
     assert 90 <= worse[0] < 102
     gaps = np.diff([at for at, _ in firing if at < 90])
     assert (gaps == 30).all(), "the same again every 300 s"
@@ -87,7 +87,7 @@ def test_the_quantile_is_of_the_whole_span() -> None:
     rule = Rule(name="latency", signal="latency_p95_ms", warning=3000, span_secs=300, min_events=100)
     book = RuleBook([rule], NUMERIC, repeat_secs=300)
     fast, slow = {"duration_ms": [1000.0] * 20}, {"duration_ms": [9000.0] * 20}
-    assert play(book, [fast] * 29 + [slow]) == [], "one slow window in thirty is 3.3 % of the values"
+    assert play(book, [fast] * 28 + [slow] * 2) == [], "6.7 % of 600 values above the bound may be chance"
     found = play(book, [slow], start=30)
     assert found[0][1].observed == pytest.approx(9000, rel=1 / 129)
 

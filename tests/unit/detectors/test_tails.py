@@ -1,0 +1,73 @@
+"""From nats to false alarms a week."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.tails import WEEK_MS, Tails
+
+ONE = np.zeros(1, np.int64)
+MINUTE_MS = 60_000
+
+
+def after_weeks(weeks: int, peaks: list[float], *, raised_from: float = np.inf) -> Tails:
+    """Excursions of one series spread over some weeks; those from ``raised_from`` nats on become incidents."""
+    tails = Tails(1)
+    tails.grow(1)
+    step_ms = weeks * WEEK_MS // len(peaks)
+    for number, nats in enumerate(peaks):
+        at_ms = number * step_ms
+        tails.observe(ONE, np.array([nats]), at_ms)
+        if nats >= raised_from:
+            tails.cut(ONE)
+        tails.observe(ONE, np.zeros(1), at_ms + MINUTE_MS)
+    return tails
+
+
+def exponential(count: int, mean: float) -> list[float]:
+    return (6.0 + np.random.default_rng(3).exponential(mean, count)).tolist()
+
+
+@pytest.mark.parametrize("mean", [1.5, 2.5])
+def test_the_rate_beyond_what_was_seen_follows_the_tail(mean: float) -> None:
+    tails = after_weeks(4, exponential(1000, mean))
+    for nats in (12.0, 18.0):
+        true = 250 * np.exp(-(nats - 6) / mean)
+        assert true / 3 <= tails.false_per_week(0, nats) <= true * 3
+
+
+def test_what_was_raised_counts_so_that_false_alarms_end() -> None:
+    """The peaks that became incidents are missing from the tail if they are not counted."""
+    peaks = exponential(1000, 3.0)
+    raised = after_weeks(4, peaks, raised_from=14.0).false_per_week(0, 16.0)
+    left_out = after_weeks(4, [nats for nats in peaks if nats < 14.0]).false_per_week(0, 16.0)
+    assert raised > 2 * left_out
+
+
+def test_a_real_incident_does_not_blind_its_signal() -> None:
+    quiet = after_weeks(4, exponential(1000, 1.5)).false_per_week(0, 25.0)
+    tails = Tails(1)
+    tails.grow(50)
+    for number, nats in enumerate(exponential(1000, 1.5)):
+        at_ms = number * 4 * WEEK_MS // 1000
+        tails.observe(ONE, np.array([nats]), at_ms)
+        tails.observe(ONE, np.zeros(1), at_ms + MINUTE_MS)
+    every = np.arange(50)
+    tails.observe(every, np.full(50, 400.0), 4 * WEEK_MS)
+    tails.cut(every)
+    assert tails.false_per_week(0, 25.0) < 3 * quiet, (
+        "fifty series of one signal, hit by one incident, are one peak"
+    )
+
+
+def test_restored_tails_go_on_alike() -> None:
+    one = after_weeks(2, exponential(200, 2.0), raised_from=12.0)
+    other = Tails(1)
+    other.grow(1)
+    other.from_state(one.to_state())
+    for tails in (one, other):
+        tails.observe(ONE, np.array([15.0]), 3 * WEEK_MS)
+        tails.cut(ONE)
+    assert one.false_per_week(0, 14.0) == other.false_per_week(0, 14.0)
+    assert one.to_state() == other.to_state()
