@@ -49,6 +49,8 @@ class Explanation(msgspec.Struct, frozen=True):
     observed: float | None
     """Since the likeliest change; ``expected`` was then what it was compared with."""
     since_ms: int | None
+    observed_n: float
+    """Observations since then."""
     nats: float
     """Evidence of the likeliest change in either direction."""
     false_per_week: float
@@ -129,6 +131,7 @@ class Explainer:
                     open_incident=bool(self._frozen.holds(index[at : at + 1])[0]),
                     observed=None if effect is None else effect.observed,
                     since_ms=None if effect is None else effect.since_ms,
+                    observed_n=0.0 if effect is None else effect.n,
                     nats=nats,
                     false_per_week=self._tails.false_per_week(int(column[at]), nats),
                     nats_needed=float(needed[at]),
@@ -140,6 +143,28 @@ class Explainer:
                     **known,
                 )
             )  # fmt: skip
+        return found
+
+    def hints(self, name: str, lax: float, false_per_week: float, now_ms: int) -> list[Explanation]:
+        """Series of a signal that hint at a change to the bad side: chance shows as much ``lax`` times a week.
+
+        An incident would need evidence as rare as ``false_per_week``. What is asked for is the change seen.
+        """
+        column = self._column[name]
+        segments = self.segments
+        if not segments:
+            return []
+        row = np.array([self._rows.row(segment) for segment in segments], np.int64)
+        nats = self._glr.change(row * len(self.signals) + column).nats
+        least, most = self._tails.nats_at(column, lax), self.nats_needed(column, false_per_week)
+        found = []
+        for at in np.flatnonzero((nats >= least) & (nats < most)).tolist():
+            effect = self._view.effect(segments[at], name)
+            up = effect is not None and effect.shift > 0
+            if effect is None or self.signals[column].worse not in ("both", "up" if up else "down"):
+                continue
+            size = abs(effect.shift if self._plain[column] else float(np.expm1(effect.shift)))
+            found += self.explain([segments[at]], [name], false_per_week, now_ms, asked=size)
         return found
 
     def nats_needed(self, column: int, false_per_week: float) -> float:

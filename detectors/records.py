@@ -150,6 +150,7 @@ IncidentType = Literal[
     "latency_tail",
     "mix_change",
     "model_drift",
+    "more_sampling",
     "no_data",
     "prompt_regression",
     "provider_outage",
@@ -159,7 +160,7 @@ IncidentType = Literal[
     "threshold",
 ]
 """What kind of thing happened. ``threshold``: a rule's bound was passed and nothing more is known; ``anomaly``: a
-change that fits no other type."""
+change that fits no other type; ``more_sampling``: advice only (``detectors.incidents.sampling``)."""
 Origin = Literal["model", "external API", "data pipeline", "evaluation baseline", "unknown"]
 """Where the cause lies. ``unknown`` unless something speaks for one of the others."""
 

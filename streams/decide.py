@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from detectors.explaining import Explanation
+from detectors.incidents.sampling import SamplingAdvice
 from detectors.incidents.triage import Triage, TriageStep
 from detectors.monitor import Detect, Judged
 from detectors.records import Incident, SegmentKey, Severity
@@ -26,7 +27,7 @@ from streams.closing import Closed, Closing, ClosingState
 from streams.config import Config
 from streams.messages import Message, Record
 from streams.partials import ForeignRecord, Partial, decode_log_record
-from streams.signals import LAYOUT, SIGNALS
+from streams.signals import LAYOUT, RATED, SIGNALS
 from streams.summaries import encode_summaries
 from streams.topics import ALERTS, ANOMALIES, CHANGES, FEEDBACK, INCIDENTS, SUMMARIES
 
@@ -66,6 +67,7 @@ class Decide:
         self._exemplars = RecentExemplars()
         self._detect = self._new_detect(config)
         self._triage = Triage(config.triage, config.fleet)
+        self._sampling = SamplingAdvice(config.fleet, RATED)
 
     @staticmethod
     def _new_detect(config: Config) -> Detect:
@@ -117,7 +119,23 @@ class Decide:
         announced = [announced_change(change) for change in changes]
         triage = self._triage.step(evidence, window, WATCHED, announced, self._detect.effects)
         self._detect.apply(triage.verdicts)
-        return Decision(window, judged, triage)
+        return Decision(window, judged, self._advised(window, triage))
+
+    def _advised(self, window: WindowBlock, triage: TriageStep) -> TriageStep:
+        """The step, and what to sample more."""
+        if not self._sampling.is_due(window):
+            return triage
+        explainer = self._detect.explainer(window.window_end_ms)
+        advised = self._sampling.step(window, explainer, self._budget)
+        return triage._replace(
+            anomalies=[*triage.anomalies, *(advice.anomaly for advice in advised)],
+            incidents=[*triage.incidents, *(advice.incident for advice in advised)],
+        )
+
+    @property
+    def _budget(self) -> float:
+        """False alarms a week of one signal."""
+        return self._triage.budget(Severity.WARNING, len(WATCHED))
 
     def _on_closed(self, closed: Closed) -> Iterator[Message]:
         block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)
@@ -142,6 +160,7 @@ class Decide:
             exemplars=self._exemplars.to_state(),
             detect=self._detect.to_state(),
             triage=self._triage.to_state(),
+            advised=self._sampling.to_state(),
         )
 
     @classmethod
@@ -157,6 +176,7 @@ class Decide:
         decide = cls(config)
         decide._build(config, closing, parts.read("admission", AdmissionState))
         decide._triage.from_state(parts.read("triage", dict[str, Any]))
+        decide._sampling.from_state(parts.read("advised", dict[str, Any]))
         decide.next_offset = parts.next_offset
         decide.windows_closed = parts.windows_closed
         return decide, decide._restore_detect(config, parts)
@@ -188,8 +208,7 @@ class Decide:
         now_ms = self._closing.state.closed_until_ms or 0
         explainer = self._detect.explainer(now_ms)
         segments = [segment for segment in explainer.segments if wanted(segment)]
-        per_week = self._triage.budget(Severity.WARNING, len(WATCHED))
-        return explainer.explain(segments, signals, per_week, now_ms, change)
+        return explainer.explain(segments, signals, self._budget, now_ms, change)
 
     @property
     def firing(self) -> list[Incident]:

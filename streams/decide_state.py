@@ -38,6 +38,8 @@ class Parts(msgspec.Struct):
     exemplars: msgspec.Raw
     detect: msgspec.Raw
     triage: msgspec.Raw
+    advised: msgspec.Raw = msgspec.Raw(b"\x80")
+    """Empty before there was any."""
 
     def read(self, part: str, form: type[T]) -> T:
         """A part that must be carried over. Raises StateUnusable."""

@@ -106,6 +106,11 @@ ADVICE: Final[Mapping[IncidentType, Advice]] = {
         "quality, length or form of answers changed at once",
         "Run the evaluation set against the model now; pin the previous version or move traffic if it fails.",
     ),
+    "more_sampling": Advice(
+        "More samples would tell",
+        "a judged or rated signal hints at a change that its sample rate cannot settle; recorded, never alerted",
+        "Judge more of this segment's answers, at the rate that the record names, until it is settled.",
+    ),
     "no_data": Advice(
         "Traffic is missing",
         "far fewer records than expected: nobody asks, or nobody tells us",
