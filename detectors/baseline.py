@@ -131,6 +131,22 @@ class Baseline:
         if forget_season:
             self._season.reset(np.unique(index // self._signals))
 
+    def begin(self, index: Ints, x: float, weight: float, panes: int, now_ms: int) -> None:
+        """Begin with what is known already: the level of so many observations, in so many panes."""
+        self.reset(index, forget_season=True)
+        level, common = self._recent, self._common
+        level["mu"][index], level["weight"][index], level["panes"][index] = x, weight, panes
+        common["events"][index], common["learned_ms"][index] = round(weight), now_ms
+        common["mean_n"][index] = weight / max(panes, 1)
+
+    def begin_beside(self, index: Ints, siblings: Ints, x: float, now_ms: int) -> None:
+        """Begin a part of a whole with the history of the other parts, in which it had this level."""
+        self.reset(index, forget_season=True)
+        for columns, names in ((self._recent, ("weight", "panes")), (self._common, ("events", "mean_n"))):
+            for name in names:
+                columns[name][index] = columns[name][siblings].max()
+        self._recent["mu"][index], self._common["learned_ms"][index] = x, now_ms
+
     def reference(self, index: Ints, now_ms: int) -> Reference:
         column = index % self._signals
         season = self._season.at(index, now_ms)
@@ -154,6 +170,14 @@ class Baseline:
         """Observations behind a pane of each series, on average; 0 before the first."""
         result: Floats = self._common["mean_n"][index]
         return result
+
+    def between_hours(self, index: Ints, ref: Reference, x: Floats, now_ms: int) -> Reference:
+        """The same where the shape of the week is known, but as near to ``x`` as the two hours around now allow."""
+        low, high = self._season.around(index, now_ms)
+        season = np.where(np.isnan(ref.season), np.nan, np.clip(x - ref.expected + ref.season, low, high))
+        used = ~np.isnan(season) & (self._residual["panes"][index] >= self.params.min_panes)
+        expected = np.where(used, ref.expected - ref.season + season, ref.expected)
+        return ref._replace(expected=expected, season=season)
 
     def variance(self, index: Ints, ref: Reference, n: Floats) -> Floats:
         """Variance of x of ``n`` observations around the expected value, tolerance included."""

@@ -70,15 +70,19 @@ class Frozen:
         result: Ints = self._state["severity"][index].astype(np.int64)
         return result
 
-    def noticed(self, series: int, *, up: bool, severity: int, sigmas: float, nats: float) -> None:
-        """Evidence was found: how many ``sigmas`` a pane the level would have to come back from."""
+    def noticed(self, series: int, *, up: bool, severity: int, sigmas: float, nats: float) -> bool:
+        """Evidence was found: how many ``sigmas`` a pane the level would have to come back from.
+
+        Answers whether that is what is watched now; a frozen series keeps what was clearest.
+        """
         state = self._state
         state["severity"][series] = max(severity, int(state["severity"][series]))
         if state["frozen"][series] and nats < state["clearest"][series]:
-            return
+            return False
         state["side"][series] = 1 if up else -1
         state["clearest"][series] = nats
         state["shift"][series] = min(max(sigmas, _LEAST_SHIFT), _CLIP)
+        return True
 
     def freeze(self, index: Ints) -> None:
         self._state["frozen"][index] = 1

@@ -22,6 +22,7 @@ from detectors.explaining import Explainer
 from detectors.extremes import Extremes, tails_of
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.severity import Effect, severity_of
+from detectors.mixes.monitor import LEVEL, Mixes, MixesParams, Parts
 from detectors.observed import Observed
 from detectors.panes import Panes, PanesParams
 from detectors.records import Evidence, Severity, Signal
@@ -37,8 +38,6 @@ from detectors.view import View
 from detectors.volumes import Volumes
 
 SCHEMA: Final = 3
-LEVEL: Final = "level"
-"""Name under which DETECT says that the level of a frozen series is back."""
 VOLUME: Final = "request_rate"
 """The signal whose count is the number of interactions."""
 _GROWN: Final = 1.1
@@ -51,6 +50,7 @@ class DetectParams(Params):
     panes: PanesParams = PanesParams()
     baseline: BaselineParams = BaselineParams()
     frozen: FrozenParams = FrozenParams()
+    mixes: MixesParams = MixesParams()
     detectors: DetectorsParams = DetectorsParams()
     repeat_secs: int = Field(
         default=300, ge=0, le=86_400,
@@ -112,7 +112,12 @@ class Detect:
         self._volumes = Volumes()
         self._observed = Observed(count)
         self._extremes = Extremes(tails_of(self._signals))
-        self._view = View(self._column, self._rows, self._glr, self._baseline, self._scales, self._volumes)
+        parts = Parts(params.baseline, params.frozen, params.detectors.glr, params.repeat_secs)
+        self._mixes = Mixes(params.mixes, parts, signals.values(), self._rows, base_window_ms)
+        self._order = {name: at for at, name in enumerate((*self._column, *self._mixes.column))}
+        self._view = View(
+            self._column, self._rows, self._glr, self._baseline, self._scales, self._volumes, self._mixes
+        )
         self._said = [Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0)) for _ in self._detectors]
         self._book = RuleBook(rules, {s.name: s for s in self._signals}, params.repeat_secs)
 
@@ -130,7 +135,7 @@ class Detect:
         """Take in the next window; windows come in order of time."""
         if tuple(block.signals) != tuple(self._column):
             raise ValueError(f"window has signals {block.signals}, expected {tuple(self._column)}")
-        rows = self._place(block)
+        rows, freed = self._place(block)
         self._volumes.add(rows, block.counts[:, self._column[VOLUME]], block.window_end_ms)
         self._view.renew(block.window_end_ms)
         self._extremes.shares(block, rows, block.values, block.counts)
@@ -138,6 +143,7 @@ class Detect:
         done = self._panes.add(block, rows)
         scored = self._scoring.score(done, block.window_end_ms)
         evidence = self._detect(scored, block) + self._back(scored, block)
+        evidence += self._mixes.close(block, rows, freed)
         frozen = self._frozen.holds(done.series)
         keep = ~self._glr.suspected(done.series) & ~frozen
         self._learn(scored, keep, block.window_end_ms)
@@ -148,7 +154,7 @@ class Detect:
         taken = scored.ref.take(at), scored.x[at], done.n[at]
         self._baseline.learn_season(done.series[at], *taken, block.window_end_ms)
         order = {name: at for at, name in enumerate((*(d.name for d in self._detectors), LEVEL))}
-        evidence.sort(key=lambda e: (e.segment, self._column[e.signal], order[e.detector]))
+        evidence.sort(key=lambda e: (e.segment, self._order[e.signal], order[e.detector]))
         evidence += self._book.step(block)
         return Judged(evidence, *self._expectations(rows, block.window_end_ms))
 
@@ -170,6 +176,7 @@ class Detect:
         for action, segment, signal in verdicts:
             row, column = self._rows.row(segment), self._column.get(signal)
             if row is None or column is None:
+                self._mixes.apply(action, row, signal)
                 continue
             index = np.array([row * len(self._signals) + column], np.int64)
             for detector in self._detectors:
@@ -187,7 +194,8 @@ class Detect:
             if action == "relearn":
                 self._baseline.reset(index, forget_season=False)
 
-    def _place(self, block: WindowBlock) -> Ints:
+    def _place(self, block: WindowBlock) -> tuple[Ints, Ints]:
+        """(row of each segment of the block, rows that were given up before)."""
         rows, freed = self._rows.place(block.segments, block.window_end_ms)
         size = self._rows.size * len(self._signals)
         for by_row in (self._volumes, self._extremes, self._observed):
@@ -203,7 +211,7 @@ class Detect:
                 by_row.reset(freed)
             for part in parts:
                 part.reset(index)
-        return rows
+        return rows, freed
 
     def _detect(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
         evidence: list[Evidence] = []
@@ -253,26 +261,14 @@ class Detect:
         severity = severity_of(signal, self._scales.rows[column], segment, effect)
         sigmas = abs(shift) / self._scoring.sigma(scored, at)
         self._frozen.noticed(series, up=up, severity=int(severity), sigmas=sigmas, nats=fired.statistic)
+        glr = fired.detector is self._glr
         return Evidence(
-            detector=fired.detector.name,
-            family=fired.detector.family,
-            segment=segment,
-            signal=signal.name,
-            window_start_ms=block.window_start_ms,
-            window_end_ms=block.window_end_ms,
-            severity=severity,
-            statistic=fired.statistic,
-            threshold=fired.threshold,
-            observed=observed,
-            expected=expected,
-            lower=lower,
-            upper=upper,
-            n=effect.events,
-            started_at_ms=since_ms,
-            false_per_week=self._tails.false_per_week(column, fired.statistic)
-            if fired.detector is self._glr
-            else None,
-        )
+            detector=fired.detector.name, family=fired.detector.family, segment=segment, signal=signal.name,
+            window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms, severity=severity,
+            statistic=fired.statistic, threshold=fired.threshold, observed=observed, expected=expected,
+            lower=lower, upper=upper, n=effect.events, started_at_ms=since_ms,
+            false_per_week=self._tails.false_per_week(column, fired.statistic) if glr else None,
+        )  # fmt: skip
 
     def _since(self, scored: Scored, at: int) -> tuple[int, float, float, float]:
         """(onset, observations since, shift of x, observed value) of the likeliest change of a series."""
@@ -357,6 +353,7 @@ class Detect:
             "observed": self._observed.to_state(),
             "extremes": self._extremes.to_state(),
             "frozen": self._frozen.to_state(),
+            "mixes": self._mixes.to_state(),
             "detectors": {
                 d.name: {"params": repr(d.params), "state": d.to_state(), "said": said.to_state()}
                 for d, said in zip(self._detectors, self._said, strict=True)
@@ -380,7 +377,7 @@ class Detect:
         self._observed.from_state(state["observed"])
         self._extremes.from_state(state["extremes"])
         self._frozen.from_state(state["frozen"])
-        anew = []
+        anew = self._mixes.from_state(state["mixes"])
         for detector, said in zip(self._detectors, self._said, strict=True):
             stored = state["detectors"].get(detector.name)
             if stored is None:

@@ -50,7 +50,7 @@ def scale_of(signal: Signal, pane_gain: float) -> Scale:
     """The scale of a signal; ``pane_gain`` turns a rate signal's window value into its amount per pane."""
     if signal.kind == "rate":
         return Scale(True, 1.0, pane_gain / RATE_UNITS[signal.unit], 0.1, 1.1, True, False, 1)
-    if signal.kind == "ratio":
+    if signal.kind in ("ratio", "mix"):
         return Scale(False, 0.0, 1.0, 0.005, 0.01, False, True, 1)
     if signal.unit in LOG_UNITS:
         notable = 0.1 if signal.unit == "USD" else 0.15

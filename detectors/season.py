@@ -57,23 +57,30 @@ class Season:
 
     def at(self, index: Ints, now_ms: int) -> Floats:
         """r(t) of each series, NaN where the hours around now were not seen in an earlier week."""
-        result = np.full(len(index), np.nan)
+        first, second = self._hours(index, now_ms)
+        share = (now_ms / HOUR_MS - 0.5) % 1.0
+        result: Floats = (1.0 - share) * first + share * second
+        return result
+
+    def around(self, index: Ints, now_ms: int) -> tuple[Floats, Floats]:
+        """The smaller and the larger of the two hours that r(t) lies between, NaN where that is not known."""
+        first, second = self._hours(index, now_ms)
+        return np.minimum(first, second), np.maximum(first, second)
+
+    def _hours(self, index: Ints, now_ms: int) -> tuple[Floats, Floats]:
+        """Of each series the hours of the week whose middles are around now; both NaN if one is not known."""
+        result = np.full((2, len(index)), np.nan)
         slot = self._rows["slot"][index // self._signals]
         has = np.flatnonzero(slot >= 0)
-        if not len(has):
-            return result
-        position = now_ms / HOUR_MS - 0.5
-        before = int(np.floor(position))
-        share = position - before
-        column = index[has] % self._signals
-        first, second = before % SLOTS, (before + 1) % SLOTS
-        table = slot[has]
-        known = (self._weeks[table, first, column] > 0) & (self._weeks[table, second, column] > 0)
-        value = (1.0 - share) * self._mean[table, first, column].astype(np.float64)
-        value += share * self._mean[table, second, column].astype(np.float64)
-        mean, belief = self._whole[table, :, column].astype(np.float64).T
-        result[has] = np.where(known, mean + belief * (value - mean), np.nan)
-        return result
+        if len(has):
+            before = int(np.floor(now_ms / HOUR_MS - 0.5))
+            slots = np.array([before % SLOTS, (before + 1) % SLOTS])[:, None]
+            column, table = index[has] % self._signals, slot[has]
+            known = (self._weeks[table, slots, column] > 0).all(axis=0)
+            mean, belief = self._whole[table, :, column].astype(np.float64).T
+            value = self._mean[table, slots, column].astype(np.float64)
+            result[:, has] = np.where(known, mean + belief * (value - mean), np.nan)
+        return result[0], result[1]
 
     def learn(self, index: Ints, x: Floats, weight: Floats, spread: Floats, now_ms: int) -> None:
         """Take in values of some series; ``spread`` is the variance of one unit of weight, where known."""

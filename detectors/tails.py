@@ -78,11 +78,14 @@ class Tails:
                 self._peaks.rows[column, int(min(nats, _CUT)) - FLOOR] += 1.0
         self._peak.reset(index)
 
-    def observe(self, index: Ints, nats: Floats, now_ms: int) -> None:
-        """Take in the statistic of some series (no repeats) that are not part of an open incident."""
+    def observe(self, index: Ints, nats: Floats, now_ms: int, updates: Floats | None = None) -> None:
+        """Take in the statistic of some series (no repeats) that are not part of an open incident.
+
+        ``updates``: the largest of how many statistics each is; one if not given.
+        """
         self._advance(now_ms)
         column = index % self._signals
-        self._volume["updates"][:] += np.bincount(column, minlength=self._signals)
+        self._volume["updates"][:] += np.bincount(column, updates, minlength=self._signals)
         before = self._peak["nats"][index]
         ended = (before > 0) & (nats < _OVER)
         if ended.any():

@@ -15,6 +15,7 @@ from detectors.base import Bools, Floats, Ints
 from detectors.baseline import Baseline
 from detectors.drift.glr import Glr
 from detectors.incidents.effects import Effect
+from detectors.mixes.monitor import Mixes
 from detectors.records import SegmentKey
 from detectors.rows import Rows
 from detectors.scales import Scales
@@ -44,6 +45,7 @@ class View:
         baseline: Baseline,
         scales: Scales,
         volumes: Volumes,
+        mixes: Mixes,
     ) -> None:
         """``column`` is the position of each monitored signal."""
         self._column = column
@@ -52,19 +54,26 @@ class View:
         self._baseline = baseline
         self._scales = scales
         self._volumes = volumes
+        self._mixes = mixes
         self._now_ms = 0
         self._changes: _Changes | None = None
         self._effects: dict[int, Effect | None] = {}
+        self._of_mixes: dict[tuple[int, str], Effect | None] = {}
 
     def renew(self, now_ms: int) -> None:
         """A window has ended: what was known is old."""
         self._now_ms = now_ms
         self._changes = None
         self._effects.clear()
+        self._of_mixes.clear()
 
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
         """The likeliest change of a series in either direction; None while it learns."""
         row, column = self._rows.row(segment), self._column.get(signal)
+        if row is not None and signal in self._mixes.column:
+            if (row, signal) not in self._of_mixes:
+                self._of_mixes[row, signal] = self._mixes.effect(row, signal, self._now_ms)
+            return self._of_mixes[row, signal]
         if row is None or column is None:
             return None
         series = row * len(self._column) + column

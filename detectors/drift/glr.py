@@ -194,6 +194,11 @@ class Glr:
             self._phi.rows[series, level] += gain * (z2 - self._phi.rows[series, level])
             self._seen.rows[series, level] = np.minimum(seen + 1.0, 1.0 / self.params.phi_gain)
 
+    def lend(self, index: Ints, siblings: Ints) -> None:
+        """Series without a past wander as their siblings do, until they show how they do themselves."""
+        self._phi.rows[index] = self._phi.rows[siblings].mean(axis=0)
+        self._seen.rows[index] = np.minimum(self._seen.rows[siblings].mean(axis=0), self.params.phi_prior)
+
     def restart(self, index: Ints) -> None:
         """Forget the recent past; how much a series wanders is still known."""
         self._blocks.reset(index)

@@ -22,6 +22,7 @@ from detectors.incidents.scene import (
     Not,
     Scene,
     Still,
+    Usual,
 )
 from detectors.records import IncidentType
 
@@ -38,6 +39,8 @@ RELEASES: Final = ("prompt", "deploy", "experiment")
 PROVIDERS: Final = ("provider", "model")
 CLASSIFIER: Final = ("safety_model_version", "safety_classifier", "guardrail")
 """Attributes whose change means that the ruler changed, not what it measures."""
+MODELS: Final = ("model_requested_mix", "model_served_mix")
+RELEASED: Final = ("prompt_version_mix", "evaluator_version_mix")
 NOTABLE: Final = 0.1
 """Logarithm: a tenth more tokens, time or money."""
 
@@ -109,7 +112,7 @@ TABLE: Final = (
     ),
     Row(
         "mix_change",
-        (Moved(("request_rate",), "any"), Moved(("model_requested_mix", "model_served_mix"), "any")),
+        (Moved(("request_rate",), "any"), Moved(MODELS, "any")),
         (Compensated(0.1),),
     ),
     Row(
@@ -131,7 +134,7 @@ TABLE: Final = (
     Row(
         "schema_change",
         (Moved(("attributes_mix",), "any"),),
-        (Not(LabelledAs("attributes_mix", CLASSIFIER)),),
+        (Not(LabelledAs("attributes_mix", CLASSIFIER)), Not(Usual("attributes_mix"))),
     ),
     Row(
         "model_drift",
@@ -148,7 +151,8 @@ TABLE: Final = (
     Row("model_drift", (Moved(("judge_fail_ratio",)), Moved(("judge_score_mean",), "down"))),
     Row("input_drift", (Moved(("topic_mix",), "any"), Moved(("out_of_scope_ratio",)))),
     Row("model_drift", (Moved(TOKENS_OUT, "any", NOTABLE),), (Still(TOKENS_IN, "any", NOTABLE),)),
-    Row("model_drift", (Moved(("finish_reason_mix", "model_served_mix"), "any"),)),
+    Row("model_drift", (Moved(("finish_reason_mix",), "any"),)),
+    Row("model_drift", (Moved(("model_served_mix",), "any"),), (Still(("model_requested_mix",)),)),
     Row(
         "cost_spike", (Moved(("request_rate", "spend_usd")),), (Confined(("tenant",)), Still(COST, "up", 0.3))
     ),
@@ -157,7 +161,7 @@ TABLE: Final = (
     Row(
         "cost_per_token",
         (Moved(PRICE), Moved(COST)),
-        (Moved(PRICE), _NOT_LONGER, Moved(("model_requested_mix", "model_served_mix"), "any")),
+        (Moved(PRICE), _NOT_LONGER, Moved(MODELS, "any")),
     ),
     Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), _NOT_LONGER, Announced(("price",)))),
     Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), _NOT_LONGER, Confined(PROVIDERS))),
@@ -167,7 +171,7 @@ TABLE: Final = (
     Row("latency_tail", (Moved(LATENCY_TAIL),), (Still(LATENCY, "up", NOTABLE),)),
     Row("latency", (Moved(LATENCY),)),
     Row("eval_divergence", (Moved(("thumbs_down_ratio",)),), (Still(JUDGED),)),
-    Row("mix_change", (Moved(("model_requested_mix", "model_served_mix", "tool_mix"), "any"),)),
+    Row("mix_change", (Moved((*MODELS, *RELEASED, "tool_mix", "attributes_mix"), "any"),)),
 )
 
 

@@ -15,6 +15,8 @@ from detectors.records import AnnouncedChange, SegmentKey, Signal
 
 Direction = Literal["up", "down", "any"]
 _SIGN: Final = {"up": 1, "down": -1}
+NEW_SHARE: Final = 0.005
+"""A category with a smaller share than this is as good as new."""
 
 
 class Scene(NamedTuple):
@@ -219,6 +221,26 @@ class LabelledAs(NamedTuple):
     @property
     def reference(self) -> str:
         return f"{self.signal} moves in {_any_of(self.names)}"
+
+
+class Usual(NamedTuple):
+    """The category of a mix that moved most is one that there always was: neither missing (``name=``) nor new."""
+
+    signal: str
+
+    def holds(self, scene: Scene) -> bool:
+        effect = scene.moved.get(self.signal)
+        if effect is None or effect.label is None or effect.label.endswith("="):
+            return False
+        return effect.expected >= NEW_SHARE
+
+    def words(self, scene: Scene) -> str:
+        effect = scene.moved[self.signal]
+        return f"{effect.label} went from {effect.expected:.1%} to {effect.observed:.1%}"
+
+    @property
+    def reference(self) -> str:
+        return f"{self.signal} moves in a value that is neither missing nor new"
 
 
 class Not(NamedTuple):

@@ -118,7 +118,7 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
         "retrieval_score_mean": Bound(0.03, 0.12, 0.05),
         "idk_ratio": Bound(0.03, 0.12, 0.05),
     },
-    "schema_change": {"attributes_mix": Bound(0.002, 0.02, impact=0.008)},
+    "schema_change": {"attributes_mix": Bound(0.002, 0.01, impact=0.008)},
     "latency": dict.fromkeys(
         ("latency_typical_ms", "latency_p50_ms", "ttft_typical_ms", "ttft_p50_ms"), _LATENCY
     ),

@@ -75,7 +75,6 @@ def summary_of(incident: Incident, signals: Mapping[str, Signal]) -> str:
     """
     evidence, signal = incident.peak.evidence, signals[incident.signal]
     where = "the whole fleet" if not incident.segment.dimensions else incident.segment.label
-    label = "" if evidence.label is None else f" ({_cut(evidence.label)})"
     observed = with_unit(evidence.observed, signal.unit)
     if evidence.family == "rule":
         side = "above" if evidence.upper is not None else "below"
@@ -85,12 +84,12 @@ def summary_of(incident: Incident, signals: Mapping[str, Signal]) -> str:
     else:
         what = f"expected {with_unit(evidence.expected, signal.unit)}"
         if evidence.lower is not None and evidence.upper is not None:
-            what += f" ({number(evidence.lower)} to {number(evidence.upper)})"
+            what += f" ({_plain(evidence.lower, signal.unit)} to {_plain(evidence.upper, signal.unit)})"
     counted = f"{evidence.n} observation{'' if evidence.n == 1 else 's'}"
     since = _time(incident.started_at_ms)
     title = "" if incident.incident_type in _UNTITLED else f"{ADVICE[incident.incident_type].title}: "
     more = _also(incident, signals) + _suspected(incident)
-    series = f"{title}{signal.name}{label} of {where}"
+    series = f"{title}{signal.name}{_of_label(evidence.label)} of {where}"
     if incident.resolved_at_ms is not None:
         until = _time(incident.resolved_at_ms)
         said = f"Resolved: {series} was {observed}, {what}, from {since} to {until} UTC"
@@ -103,7 +102,8 @@ def _also(incident: Incident, signals: Mapping[str, Signal]) -> str:
     """What else moved in the same segment, and how many segments show it."""
     here = [m for m in incident.members if m.segment == incident.segment and m.signal in signals]
     named = [
-        f"{m.signal} {with_unit(m.observed, signals[m.signal].unit)} (expected {number(m.expected)})"
+        f"{m.signal}{_of_label(m.label)} {with_unit(m.observed, signals[m.signal].unit)} "
+        f"(expected {_plain(m.expected, signals[m.signal].unit)})"
         for m in here[:MAX_NAMED]
     ]
     return f"; also {', '.join(named)}" if named else ""
@@ -120,8 +120,19 @@ def _cut(text: str, limit: int = MAX_LABEL_CHARS) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def _of_label(label: str | None) -> str:
+    return "" if label is None else f" ({_cut(label)})"
+
+
+def _plain(value: float, unit: str) -> str:
+    """Without the unit, but for a share."""
+    return with_unit(value, unit) if unit == "share" else number(value)
+
+
 def with_unit(value: float, unit: str) -> str:
-    """``0.31`` for ratios and scores, else the number and its unit."""
+    """``0.31`` for ratios and scores, ``31 %`` for the share of a label, else the number and its unit."""
+    if unit == "share":
+        return f"{number(100.0 * value)} %"
     return number(value) if unit in ("ratio", "score") else f"{number(value)} {unit}"
 
 

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.records import FLEET, SegmentKey
-from detectors.sketches.block import empty_block, merge
+from detectors.sketches.block import Block, empty_block, merge
 from detectors.sketches.build import Columns, Segmentation, build
+from detectors.sketches.entries import EMPTY, Entries, sum_entries
+from detectors.sketches.exemplars import NO_EXEMPLARS
 from detectors.sketches.window import WindowBlock
 from streams.signals import FLAGS, LAYOUT, SIGNALS, VALUES
 
@@ -102,3 +104,22 @@ def matrix(
         values[:, names.index(name)] = value
         counts[:, names.index(name)] = count
     return MatrixWindow(start_ms, segments, values, counts, base_ms)
+
+
+def mixed(start_ms: int, counts: Mapping[SegmentKey, Mapping[str, Mapping[str, int]]]) -> WindowBlock:
+    """A window of labels only: segment -> category (``topic``) -> label -> count."""
+    segments = sorted(counts)
+    labels = sorted({label for of in counts.values() for seen in of.values() for label in seen})
+    rows = [
+        (segments.index(segment), LAYOUT.category[category], labels.index(label), count)
+        for segment, of in counts.items()
+        for category, seen in of.items()
+        for label, count in seen.items()
+        if count
+    ]
+    row, slot, item, count = np.array(rows, np.int64).reshape(-1, 4).T
+    entries = Entries(row.astype(np.int32), slot.astype(np.int32), item.astype(np.int32), count)
+    counters = np.zeros((len(segments), LAYOUT.width), np.int64)
+    counters[:, 0] = [max((sum(seen.values()) for seen in counts[s].values()), default=0) for s in segments]
+    block = Block(segments, counters, EMPTY, sum_entries([entries]), labels, NO_EXEMPLARS)
+    return WindowBlock(start_ms, start_ms + BASE_MS, block, LAYOUT)

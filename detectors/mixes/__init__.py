@@ -1,0 +1,1 @@
+"""Mixes: which labels of a category a segment has, and in which shares."""

@@ -1,0 +1,367 @@
+"""Is the mix of a segment what it was: every label's share against the rest, by likelihood ratio.
+
+A mix of k labels changes when the share of one of them does, so each label is a ratio of its own: its observations
+out of those of its group, compared with its baseline (recent, and this hour of the week once that is known) by the
+dyadic GLR (``drift.glr``) with the Bernoulli likelihood, two-sample form and learned inflation. The statistic of
+the mix is the largest of its labels'; how often chance shows as much over all labels and segments is counted
+(``tails``), so the number of labels needs no correction of its own.
+
+A label that was never seen has the history of its group, in which it did not occur: its share is expected to be
+half an observation of all that the baseline remembers, and a few of it are enough to be sure.
+
+What a mix shows is the share of the label that moved most (of those that moved surely): the effect of a mix is a
+difference of shares.
+
+Source: Cressie and Read, Multinomial goodness-of-fit tests, JRSS B 46, 1984 (the likelihood ratio of a multinomial
+among others); one label against the rest says which one it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from detectors.base import Columns, Floats, Ints, Params, State
+from detectors.baseline import Baseline, BaselineParams
+from detectors.drift.glr import Glr, GlrParams
+from detectors.frozen import Frozen, FrozenParams
+from detectors.incidents.effects import Effect
+from detectors.incidents.severity import Effect as Size
+from detectors.incidents.severity import severity_of
+from detectors.mixes.counts import Counts, New
+from detectors.mixes.directory import LEARN
+from detectors.panes import Completed
+from detectors.records import Evidence, Severity, Signal
+from detectors.rows import Rows
+from detectors.scales import Scales, scale_of
+from detectors.scoring import Scored, Scoring
+from detectors.sketches.window import WindowBlock
+from detectors.tails import Tails
+
+LEVEL: Final = "level"
+"""Name under which it is said that a mix is back."""
+_SHARE: Final = Signal("share", "ratio", "ratio", "both", "")
+"""Every series here: the share of a label."""
+_AS_SURE: Final = 0.5
+"""Of the labels with this part of the largest evidence, the one that moved most has the name."""
+_RISES_FIRST: Final = 1.05
+"""What came says more than what went, if both are as large."""
+_RETIRE_EVERY_MS: Final = 3_600_000
+CYCLIC: Final = ("topic_mix", "tool_mix")
+"""What people ask for has a course of the week; what systems answer with has none, until it shows one."""
+_FADED: Final = 0.5
+"""A label with fewer observations in memory has faded away."""
+_GROWN: Final = 1.1
+"""Evidence that grew by this factor is news."""
+
+
+class MixesParams(Params):
+    """How mixes are judged."""
+
+    events: int = Field(
+        default=20, ge=5, le=1_000_000, description="Observations that a pane of a mix needs."
+    )
+    pane_secs: int = Field(
+        default=60, ge=1, le=3600,
+        description="Least length of a pane of a mix, unless a label's count is 4 standard deviations off.",
+    )  # fmt: skip
+    half_life_panes: int = Field(
+        default=4320, ge=10, le=1_000_000,
+        description="Half-life of the expected shares, in panes: three days of minutes, longer where sparse. "
+        "What is slower becomes normal.",
+    )  # fmt: skip
+
+
+class Parts(NamedTuple):
+    """The parameters of what mixes share with other signals."""
+
+    baseline: BaselineParams
+    frozen: FrozenParams
+    glr: GlrParams
+    repeat_secs: int
+
+
+class Mixes:
+    """The mixes of all segments of at most one dimension."""
+
+    def __init__(
+        self, params: MixesParams, parts: Parts, signals: Iterable[Signal], rows: Rows, base_window_ms: int
+    ) -> None:
+        """Of ``signals`` those of kind mix are watched; ``rows`` knows the segments."""
+        self._signals = [signal for signal in signals if signal.kind == "mix"]
+        self.column = {signal.name: at for at, signal in enumerate(self._signals)}
+        self._cyclic = np.array([signal.name in CYCLIC for signal in self._signals], bool)
+        self._rows = rows
+        self._repeat_ms = parts.repeat_secs * 1000
+        self._back_nats = parts.frozen.back_nats
+        scales = Scales([_SHARE], 1, base_window_ms)
+        slow = parts.baseline.model_copy(update={"half_life_panes": params.half_life_panes})
+        self._half_life = params.half_life_panes
+        self._counts = Counts(list(self.column), params.events, params.pane_secs, self._usual)
+        self._baseline = Baseline(slow, scales, 1)
+        self._scoring = Scoring(scales, self._baseline)
+        self._glr = Glr(parts.glr)
+        self._tails = Tails(len(self._signals))
+        self._frozen = Frozen(parts.frozen)
+        self._pairs = Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0), mover=(np.int64, -1))
+        self._retired_ms = -1
+        self._now_ms = 0
+
+    def close(self, block: WindowBlock, rows: Ints, freed: Ints) -> list[Evidence]:
+        """Take in the next window; ``rows`` are those of its segments, ``freed`` were given up before it."""
+        if not self._signals:
+            return []
+        now_ms = block.window_end_ms
+        self._make_room(freed, now_ms)
+        self._now_ms = now_ms
+        touched, new = self._counts.add(block, rows)
+        self._begin(new, now_ms)
+        done, new = self._counts.close(touched, now_ms)
+        self._begin(new, now_ms)
+        if not len(done.series):
+            return []
+        scored = self._score(done, now_ms)
+        pair = self._counts.pair_of(done.series)
+        evidence = self._detect(scored, pair, block) + self._back(scored, block)
+        self._learn(scored, pair, now_ms)
+        return evidence
+
+    def effect(self, row: int, signal: str, now_ms: int) -> Effect | None:
+        """The likeliest change of a mix: of the label that moved most; None while it learns."""
+        series = self._counts.directory.of_pair(row * len(self._signals) + self.column[signal])
+        series = series[self._baseline.reference(series, now_ms).ready]
+        if not len(series):
+            return None
+        change = self._glr.change(series)
+        n = np.maximum(change.n, 1e-12)
+        shift, expected = change.deviation / n, change.expected / n
+        at = _mover(change.nats, shift)
+        if change.n[at] <= 0:
+            return None
+        return Effect(
+            nats=float(change.nats.max()), since_ms=int(change.since_ms[at]), n=float(change.n[at]),
+            observed=_share(expected[at] + shift[at]), expected=_share(expected[at]), shift=float(shift[at]),
+            label=self._counts.directory.label(int(series[at])),
+        )  # fmt: skip
+
+    def apply(self, action: str, row: int | None, signal: str) -> None:
+        """Do what TRIAGE decided about a mix; other signals and unknown segments are ignored."""
+        if row is None or signal not in self.column:
+            return
+        pair = np.array([row * len(self._signals) + self.column[signal]], np.int64)
+        series = self._counts.directory.of_pair(int(pair[0]))
+        if action == "freeze":
+            self._watch(int(pair[0]), series)
+            self._tails.cut(pair)
+            self._frozen.freeze(pair)
+            return
+        self._tails.reset(pair)
+        self._glr.restart(series)
+        self._frozen.thaw(pair)
+        self._pairs.reset(pair)
+        if action == "relearn":
+            self._baseline.reset(series, forget_season=False)
+
+    def _watch(self, pair: int, series: Ints) -> None:
+        """Choose the label whose return will be the mix's, if no evidence has done that yet."""
+        if self._pairs["mover"][pair] >= 0 or not len(series):
+            return
+        change = self._glr.change(series)
+        shift = change.deviation / np.maximum(change.n, 1e-12)
+        at = _mover(change.nats, shift)
+        self._frozen.noticed(
+            pair, up=bool(shift[at] > 0), severity=int(Severity.INFO), sigmas=1.0, nats=float(change.nats[at])
+        )
+        self._pairs["mover"][pair] = series[at]
+
+    def _make_room(self, freed: Ints, now_ms: int) -> None:
+        for part in (self._pairs, self._frozen, self._tails):
+            part.grow(self._rows.size * len(self._signals))
+        if len(freed):
+            pairs = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
+            for part in (self._pairs, self._frozen, self._tails):
+                part.reset(pairs)
+            self._forget(self._counts.drop(freed))
+        if now_ms - self._retired_ms >= _RETIRE_EVERY_MS:
+            self._retired_ms = now_ms
+            series = self._counts.crowded()
+            ref = self._baseline.reference(series, now_ms)
+            faded = ref.ready & (ref.expected * ref.weight < _FADED)
+            gone = series[faded & ~self._frozen.holds(self._counts.pair_of(series))]
+            if len(gone):
+                self._forget(self._counts.retire(gone))
+
+    def _forget(self, series: Ints) -> None:
+        self._glr.reset(series)
+        self._baseline.reset(series, forget_season=True)
+
+    def _begin(self, new: list[New], now_ms: int) -> None:
+        """A series begins with the history of its group; what was not seen before has share 0 there."""
+        self._glr.grow(self._counts.size)
+        self._baseline.grow(self._counts.size)
+        for one in new:
+            index = np.array([one.series], np.int64)
+            if np.isnan(one.share):
+                self._forget(index)
+            elif len(one.siblings):
+                self._baseline.begin_beside(index, one.siblings, one.share, now_ms)
+                self._glr.lend(index, one.siblings)
+            else:
+                mean_n = one.seen / max(one.panes, 1)
+                weight = min(one.seen, mean_n * self._half_life / np.log(2.0))
+                self._baseline.begin(index, one.share, weight, one.panes, now_ms)
+
+    def _usual(self, series: Ints) -> Floats:
+        ref = self._baseline.reference(series, self._now_ms)
+        return np.where(ref.ready, np.clip(ref.expected, 0.0, 1.0), np.nan)
+
+    def _score(self, done: Completed, now_ms: int) -> Scored:
+        """Beside what was to be expected: where two hours of the week differ, anything between them."""
+        scored = self._scoring.score(done, now_ms)
+        ref = self._baseline.between_hours(done.series, scored.ref, scored.x, now_ms)
+        z, white = self._baseline.standardise(done.series, ref, scored.x, done.n)
+        return Scored(done, ref, scored.x, z, white)
+
+    def _detect(self, scored: Scored, pair: Ints, block: WindowBlock) -> list[Evidence]:
+        # How much shares wander is learned from the first, so that it is known when they are judged.
+        at = np.flatnonzero(scored.ref.ready | (scored.ref.weight >= LEARN))
+        if not len(at):
+            return []
+        frozen = self._frozen.holds(pair[at])
+        hits = self._glr.update(self._scoring.batch(scored, at, ~frozen))
+        ready = scored.ref.ready[at]
+        at, nats = at[ready], np.maximum(hits.up, hits.down)[ready]
+        pairs, place = np.unique(pair[at], return_inverse=True)
+        most = np.zeros(len(pairs))
+        np.maximum.at(most, place, nats)
+        free = ~self._frozen.holds(pairs)
+        labels = np.bincount(place).astype(np.float64)
+        self._tails.observe(pairs[free], most[free], block.window_end_ms, labels[free])
+        return [
+            self._evidence(int(pairs[one]), at[place == one], float(most[one]), scored, block)
+            for one in np.flatnonzero(most >= self._glr.params.report_nats).tolist()
+            if self._is_news(int(pairs[one]), float(most[one]), block.window_end_ms)
+        ]
+
+    def _evidence(self, pair: int, at: Ints, nats: float, scored: Scored, block: WindowBlock) -> Evidence:
+        """What the labels of a mix at ``at`` show."""
+        series = scored.panes.series[at]
+        change = self._glr.change(series)
+        shift, hoped = change.deviation / change.n, change.expected / change.n
+        best = _mover(change.nats, shift)
+        here, mover, up = int(at[best]), int(series[best]), bool(shift[best] > 0)
+        row, column = divmod(pair, len(self._signals))
+        signal, segment = self._signals[column], self._rows.segment(row)
+        n, since_ms = float(change.n[best]), int(change.since_ms[best])
+        size = Size(
+            observed=_share(hoped[best] + shift[best]), expected=_share(hoped[best]),
+            distance=abs(float(shift[best])), events=round(n), span_ms=block.window_end_ms - since_ms,
+            segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
+        )  # fmt: skip
+        severity = severity_of(signal, scale_of(signal, 1.0), segment, size)
+        sigmas = size.distance / self._scoring.sigma(scored, here)
+        if self._frozen.noticed(pair, up=up, severity=int(severity), sigmas=sigmas, nats=nats):
+            self._pairs["mover"][pair] = mover
+        _, lower, upper = self._scoring.band(scored, here, n)
+        return Evidence(
+            detector=self._glr.name,
+            family=self._glr.family,
+            segment=segment,
+            signal=signal.name,
+            window_start_ms=block.window_start_ms,
+            window_end_ms=block.window_end_ms,
+            severity=severity,
+            statistic=nats,
+            threshold=self._glr.params.report_nats,
+            observed=size.observed,
+            expected=size.expected,
+            lower=lower,
+            upper=upper,
+            n=size.events,
+            started_at_ms=since_ms,
+            false_per_week=self._tails.false_per_week(column, nats),
+            label=self._counts.directory.label(mover),
+        )
+
+    def _is_news(self, pair: int, nats: float, now_ms: int) -> bool:
+        last_ms, said = int(self._pairs["at_ms"][pair]), float(self._pairs["statistic"][pair])
+        if last_ms >= 0 and now_ms - last_ms < self._repeat_ms and nats <= _GROWN * said:
+            return False
+        self._pairs["at_ms"][pair], self._pairs["statistic"][pair] = now_ms, nats
+        return True
+
+    def _back(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
+        """Evidence that a frozen mix is back: the label that moved most is where it is expected."""
+        pairs = np.flatnonzero(self._frozen.holds(np.arange(len(self._pairs))))
+        movers = self._pairs["mover"][pairs]
+        at = np.searchsorted(scored.panes.series, movers)
+        at = np.minimum(at, len(scored.panes.series) - 1)
+        now = (scored.panes.series[at] == movers) & scored.ref.ready[at]
+        pairs, at = pairs[now], at[now]
+        back = self._frozen.step(pairs, scored.z[at])
+        evidence = []
+        for one, nats in zip(back.at.tolist(), back.nats.tolist(), strict=True):
+            here = int(at[one])
+            row, column = divmod(int(pairs[one]), len(self._signals))
+            expected, lower, upper = self._scoring.band(scored, here, float(scored.panes.n[here]))
+            found = Evidence(
+                detector=LEVEL, family="drift", segment=self._rows.segment(row), signal=self._signals[column].name,
+                window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms,
+                severity=Severity.INFO, statistic=nats, threshold=self._back_nats,
+                observed=float(scored.panes.value[here]), expected=expected, lower=lower, upper=upper,
+                n=int(scored.panes.events[here]), started_at_ms=int(scored.panes.start_ms[here]), firing=False,
+                label=self._counts.directory.label(int(scored.panes.series[here])),
+            )  # fmt: skip
+            evidence.append(found)
+        return evidence
+
+    def _learn(self, scored: Scored, pair: Ints, now_ms: int) -> None:
+        """Take in what is normal. Shares of one whole are learned together or not at all."""
+        series = scored.panes.series
+        frozen = self._frozen.holds(pair)
+        group = self._counts.group_of(series)
+        doubted = np.zeros(int(group.max()) + 1, bool)
+        doubted[group[self._glr.suspected(series) & scored.ref.ready]] = True
+        at = np.flatnonzero(~frozen & ~doubted[group])
+        taken = scored.ref.take(at), scored.x[at], scored.panes.n[at]
+        self._baseline.learn(series[at], *taken, scored.z[at], now_ms)
+        serious = frozen & (self._frozen.severity(pair) > Severity.INFO)
+        serious &= ~(self._cyclic[pair % len(self._signals)] & np.isnan(scored.ref.season))
+        at = np.flatnonzero(~serious)
+        taken = scored.ref.take(at), scored.x[at], scored.panes.n[at]
+        self._baseline.learn_season(series[at], *taken, now_ms)
+
+    def to_state(self) -> State:
+        """Everything, as MessagePack-able values; ``from_state`` of an equal configuration continues exactly."""
+        return {
+            "signals": list(self.column), "counts": self._counts.to_state(), "baseline": self._baseline.to_state(),
+            "glr": self._glr.to_state(), "tails": self._tails.to_state(), "frozen": self._frozen.to_state(),
+            "pairs": self._pairs.to_state(), "retired_ms": self._retired_ms,
+        }  # fmt: skip
+
+    def from_state(self, state: State) -> list[str]:
+        """Take over a stored state; returns what could not be, in words: that starts anew."""
+        if state["signals"] != list(self.column):
+            return ["all mixes: the signals are others"]
+        self._counts.from_state(state["counts"])
+        self._baseline.from_state(state["baseline"])
+        self._glr.from_state(state["glr"])
+        self._tails.from_state(state["tails"])
+        self._frozen.from_state(state["frozen"])
+        self._pairs.from_state(state["pairs"])
+        self._retired_ms = int(state["retired_ms"])
+        return []
+
+
+def _mover(nats: Floats, shift: Floats) -> int:
+    """Of the labels that moved surely the one that moved most; what rose before what fell as far."""
+    sure = nats >= _AS_SURE * nats.max()
+    size = np.where(sure, np.abs(shift) * np.where(shift > 0, _RISES_FIRST, 1.0), -1.0)
+    return int(size.argmax())
+
+
+def _share(value: float) -> float:
+    return float(min(max(value, 0.0), 1.0))

@@ -1,0 +1,261 @@
+"""Mixes: which label's share changed, by how much, and when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import numpy as np
+import pytest
+from builders import BASE_MS, START_MS, mixed
+
+from detectors.base import Verdict
+from detectors.incidents.triage import Triage, TriageParams
+from detectors.mixes.directory import LEARN, MAX_LABELS
+from detectors.monitor import LEVEL, Detect, DetectParams
+from detectors.records import FLEET, OVERFLOW_VALUE, Evidence, SegmentKey, Severity
+from detectors.sketches.window import WindowBlock
+from streams.signals import SIGNALS
+
+EU = SegmentKey(("region",), ("eu",))
+TOPICS = {"billing": 0.4, "returns": 0.3, "travel": 0.2, "legal": 0.1}
+N = 40
+"""Observations of a window."""
+
+
+def new(**mixes: float) -> Detect:
+    """With panes of a window, which keeps the tests short."""
+    params = DetectParams.model_validate({"mixes": {"pane_secs": BASE_MS // 1000} | mixes})
+    return Detect(params, (), SIGNALS, BASE_MS)
+
+
+def draw(rng: np.random.Generator, shares: dict[str, float], n: int = N) -> dict[str, int]:
+    p = np.array(list(shares.values()))
+    return dict(zip(shares, rng.multinomial(n, p / p.sum()).tolist(), strict=True))
+
+
+def windows(
+    rng: np.random.Generator,
+    shares: dict[str, float],
+    count: int,
+    start: int = 0,
+    category: str = "topic",
+    segment: SegmentKey = FLEET,
+    n: int = N,
+) -> Iterator[WindowBlock]:
+    for k in range(start, start + count):
+        yield mixed(START_MS + k * BASE_MS, {segment: {category: draw(rng, shares, n)}})
+
+
+def play(detect: Detect, blocks: Iterable[WindowBlock], *, freeze: bool = False) -> list[Evidence]:
+    found: list[Evidence] = []
+    for block in blocks:
+        evidence = [e for e in detect.close(block).evidence if e.signal.endswith("_mix")]
+        found += evidence
+        if freeze:
+            detect.apply(Verdict("freeze" if e.firing else "thaw", e.segment, e.signal) for e in evidence)
+    return found
+
+
+def with_new(share: float, label: str = "scams") -> dict[str, float]:
+    return {name: p * (1.0 - share) for name, p in TOPICS.items()} | {label: share}
+
+
+def affordable(evidence: Iterable[Evidence]) -> list[Evidence]:
+    """What TRIAGE would take: a warning a week may be false, shared by all signals."""
+    return [
+        e
+        for e in evidence
+        if e.firing and e.false_per_week is not None and e.false_per_week <= 5 / len(SIGNALS)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_new_topic_of_an_eighth_is_found_within_160_interactions(seed: int) -> None:
+    detect, rng = new(), np.random.default_rng(seed)
+    assert not affordable(play(detect, windows(rng, TOPICS, 300)))
+    found = affordable(play(detect, windows(rng, with_new(0.12), 12, start=300)))
+    assert found
+    first = found[0]
+    assert first.signal == "topic_mix"
+    assert first.label == "scams"
+    assert first.window_end_ms <= START_MS + (300 + 160 // N) * BASE_MS
+    assert first.expected < 0.001
+    assert first.observed == pytest.approx(0.12, abs=0.08)
+    assert first.started_at_ms >= START_MS + 298 * BASE_MS
+    assert found[-1].severity == Severity.WARNING
+
+
+def test_an_attribute_that_goes_missing_is_found_among_other_attributes() -> None:
+    detect, rng = new(), np.random.default_rng(1)
+    tiers = {"customer_tier=free": 0.7, "customer_tier=paid": 0.299, "customer_tier=": 0.001}
+
+    def both(count: int, start: int, missing: float) -> Iterator[WindowBlock]:
+        locales = {"doc_locale=en": 0.8 - missing, "doc_locale=de": 0.2, "doc_locale=": missing}
+        for k in range(start, start + count):
+            counts = draw(rng, locales) | draw(rng, tiers)
+            yield mixed(START_MS + k * BASE_MS, {FLEET: {"attributes": counts}})
+
+    assert not affordable(play(detect, both(300, 0, 0.001)))
+    found = affordable(play(detect, both(15, 300, 0.05)))
+    assert found
+    assert {e.label for e in found} == {"doc_locale="}
+    assert found[-1].expected == pytest.approx(0.001, abs=0.001)
+    assert found[-1].observed == pytest.approx(0.05, abs=0.03)
+
+
+def test_what_moves_most_is_told_and_rises_come_before_falls() -> None:
+    detect, rng = new(), np.random.default_rng(2)
+    play(detect, windows(rng, {"a": 0.8, "b": 0.2}, 200, category="model_served"))
+    found = play(detect, windows(rng, {"a": 0.2, "b": 0.8}, 16, start=200, category="model_served"))
+    assert {(e.signal, e.label) for e in found} == {("model_served_mix", "b")}
+    effect = detect.effects.effect(FLEET, "model_served_mix")
+    assert effect is not None
+    assert effect.label == "b"
+    assert effect.observed - effect.expected == pytest.approx(0.6, abs=0.1)
+    assert effect.shift == pytest.approx(effect.observed - effect.expected)
+
+
+def test_bursty_traffic_without_a_change_gives_no_warning() -> None:
+    """More than 1e5 updates of labels; each window's shares wander about the usual ones (Dirichlet)."""
+    detect, rng, found = new(), np.random.default_rng(3), list[Evidence]()
+    shares = np.array([0.3, 0.2, 0.1, *[0.016] * 25])
+    names = [f"topic-{k}" for k in range(len(shares))]
+    segments = [SegmentKey(("region",), (f"r{k}",)) for k in range(8)]
+    for k in range(500):
+        counts = {}
+        for segment in segments:
+            n = int(rng.poisson(2 * N * rng.gamma(4.0, 0.25))) + 1
+            drawn = rng.multinomial(n, rng.dirichlet(500.0 * shares)).tolist()
+            counts[segment] = {"topic": dict(zip(names, drawn, strict=True))}
+        found += play(detect, [mixed(START_MS + k * BASE_MS, counts)])
+    assert not [e for e in affordable(found) if e.severity > Severity.INFO]
+
+
+def test_one_label_costs_nothing_and_a_second_one_is_news() -> None:
+    detect, rng = new(), np.random.default_rng(4)
+    assert not play(detect, windows(rng, {"v1": 1.0}, 200, category="prompt_version"))
+    assert detect.effects.effect(FLEET, "prompt_version_mix") is None
+    assert not msgspec.msgpack.decode(msgspec.msgpack.encode(detect.to_state()))["mixes"]["glr"]["change"][
+        "size"
+    ]
+    found = affordable(
+        play(detect, windows(rng, {"v1": 0.5, "v2": 0.5}, 5, start=200, category="prompt_version"))
+    )
+    assert found[0].label == "v2"
+    assert found[0].window_end_ms == START_MS + 201 * BASE_MS
+
+
+def test_small_segments_wait_for_enough_and_segments_of_two_dimensions_are_not_judged() -> None:
+    detect, rng = new(), np.random.default_rng(5)
+    pair = SegmentKey(("model", "topic"), ("x", "billing"))
+    play(detect, windows(rng, TOPICS, 100, segment=pair))
+    assert detect.effects.effect(pair, "topic_mix") is None
+    play(detect, windows(rng, TOPICS, LEARN // 2 - 1, segment=EU, n=2))
+    assert detect.effects.effect(EU, "topic_mix") is None
+    play(detect, windows(rng, TOPICS, 100, start=200, segment=EU))
+    assert detect.effects.effect(EU, "topic_mix") is not None
+
+
+def test_no_more_labels_than_the_cap_however_many_there_are() -> None:
+    detect, rng = new(), np.random.default_rng(6)
+    many = {f"t{k:03d}": 1.0 / (k + 5) for k in range(90)}
+    play(detect, windows(rng, many, 150))
+    state = detect.to_state()["mixes"]["counts"]["directory"]
+    assert state["size"] == MAX_LABELS + 1
+    late = {f"u{k:03d}": 0.02 for k in range(60)}
+    found = affordable(play(detect, windows(rng, many | late, 40, start=150)))
+    assert detect.to_state()["mixes"]["counts"]["directory"]["size"] == MAX_LABELS + 1
+    assert OVERFLOW_VALUE in {e.label for e in found}, "what is counted together is judged, too"
+
+
+def test_faded_labels_make_room_for_what_was_counted_together() -> None:
+    detect, rng = new(), np.random.default_rng(7)
+    play(detect, windows(rng, {f"v{k}": 1.0 for k in range(MAX_LABELS)}, 100, category="prompt_version"))
+    later = {"v0": 0.5, "x": 0.5}
+    play(detect, windows(rng, later, 10, start=100, category="prompt_version"), freeze=True)
+    detect.apply([Verdict("relearn", FLEET, "prompt_version_mix")])
+    assert not affordable(play(detect, windows(rng, later, 500, start=110, category="prompt_version")))
+    newest = {"v0": 0.4, "x": 0.4, "y": 0.2}
+    found = affordable(play(detect, windows(rng, newest, 5, start=610, category="prompt_version")))
+    assert {e.label for e in found} == {"y"}
+
+
+def test_while_frozen_nothing_is_learned_and_the_end_is_told() -> None:
+    detect, rng = new(), np.random.default_rng(8)
+    play(detect, windows(rng, TOPICS, 300))
+    during = play(detect, windows(rng, with_new(0.4), 360, start=300), freeze=True)
+    assert all(e.firing for e in during)
+    assert during[-1].expected < 0.01, "an hour later that is still not normal"
+    after = play(detect, windows(rng, TOPICS, 30, start=660), freeze=True)
+    back = [e for e in after if not e.firing]
+    assert [(e.detector, e.signal, e.label) for e in back] == [(LEVEL, "topic_mix", "scams")]
+    assert back[0].window_end_ms <= START_MS + 680 * BASE_MS
+    assert not affordable(play(detect, windows(rng, TOPICS, 100, start=690)))
+
+
+def test_a_new_normal_is_learned_after_relearn() -> None:
+    detect, rng = new(), np.random.default_rng(9)
+    play(detect, windows(rng, TOPICS, 300))
+    play(detect, windows(rng, with_new(0.4), 60, start=300), freeze=True)
+    detect.apply([Verdict("relearn", FLEET, "topic_mix")])
+    assert not affordable(play(detect, windows(rng, with_new(0.4), 300, start=360)))
+    effect = detect.effects.effect(FLEET, "topic_mix")
+    assert effect is not None
+    assert affordable(play(detect, windows(rng, TOPICS, 20, start=660))), "the old mix is a change now"
+
+
+def test_a_mix_that_was_seen_at_that_hour_of_an_earlier_week_is_normal() -> None:
+    detect, triage, rng = new(), Triage(TriageParams(), "test"), np.random.default_rng(10)
+    weekend = {"billing": 0.1, "returns": 0.1, "travel": 0.7, "legal": 0.1}
+    every_ms, week_ms = 1_200_000, 7 * 86_400_000
+    told: list[int] = []
+    for k in range(3 * week_ms // every_ms):
+        at_ms = START_MS + k * every_ms
+        shares = weekend if at_ms % week_ms < 2 * 86_400_000 else TOPICS
+        block = mixed(at_ms, {FLEET: {"topic": draw(rng, shares, 200)}})
+        step = triage.step(detect.close(block).evidence, block, SIGNALS, effects=detect.effects)
+        detect.apply(step.verdicts)
+        told += [k // (week_ms // every_ms) for alert in step.alerts if alert.signal == "topic_mix"]
+    assert 0 in told, "nobody could know the first weekend"
+    assert set(told) == {0}
+
+
+@pytest.mark.parametrize("cut", [3, 57, 301, 306, 330])
+def test_a_snapshot_at_any_cut_is_invisible(cut: int) -> None:
+    rng = np.random.default_rng(11)
+    blocks = [*windows(rng, TOPICS, 300), *windows(rng, with_new(0.3), 20, start=300)]
+    blocks += list(windows(rng, TOPICS, 40, start=320))
+    whole, first = new(), new()
+    expected = play(whole, blocks, freeze=True)
+    found = play(first, blocks[:cut], freeze=True)
+    second = new()
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode(first.to_state()))
+    assert second.from_state(state) == []
+    found += play(second, blocks[cut:], freeze=True)
+    assert found == expected
+    assert second.to_state() == whole.to_state()
+    assert any(not e.firing for e in expected)
+
+
+def test_a_segment_that_leaves_takes_its_labels_with_it() -> None:
+    detect = Detect(DetectParams(), (), SIGNALS, BASE_MS, max_segments=2)
+    rng = np.random.default_rng(12)
+    play(detect, windows(rng, TOPICS, 60, segment=EU))
+    for k in range(3):
+        other = SegmentKey(("region",), (f"r{k}",))
+        play(detect, windows(rng, {"a": 0.5, "b": 0.5}, 60, start=100 * (k + 1), segment=other))
+        assert detect.effects.effect(EU, "topic_mix") is None or k == 0
+    assert detect.to_state()["mixes"]["counts"]["directory"]["size"] <= 6
+
+
+def test_huge_counts_and_strange_labels_neither_raise_nor_blind_it() -> None:
+    detect, rng = new(), np.random.default_rng(13)
+    play(detect, windows(rng, TOPICS, 300))
+    strange = mixed(
+        START_MS + 300 * BASE_MS, {FLEET: {"topic": {"": 2**53, "=": 1, OVERFLOW_VALUE: 3, "\ud800": 1}}}
+    )
+    play(detect, [strange])
+    detect.apply([Verdict("relearn", FLEET, "topic_mix")])
+    play(detect, windows(rng, TOPICS, 300, start=301))
+    assert affordable(play(detect, windows(rng, with_new(0.5), 5, start=601)))
