@@ -172,11 +172,15 @@ class Baseline:
         return result
 
     def between_hours(self, index: Ints, ref: Reference, x: Floats, now_ms: int) -> Reference:
-        """The same where the shape of the week is known, but as near to ``x`` as the two hours around now allow."""
+        """Of ratios with a strong shape of the week: as near to ``x`` as the two hours around now allow."""
         low, high = self._season.around(index, now_ms)
-        season = np.where(np.isnan(ref.season), np.nan, np.clip(x - ref.expected + ref.season, low, high))
+        level, recent = self._residual["mu"][index], self._recent["mu"][index]
+        season = np.where(np.isnan(ref.season), np.nan, np.clip(x - level, low, high))
         used = ~np.isnan(season) & (self._residual["panes"][index] >= self.params.min_panes)
-        expected = np.where(used, ref.expected - ref.season + season, ref.expected)
+        # What is large may go as far down as it likes; how the small are held off 0 see ``reference``.
+        least = np.minimum(_LEAST_OF_RECENT * recent, _RATIO_FLOOR)
+        most = 1.0 - np.minimum(_LEAST_OF_RECENT * (1.0 - recent), _RATIO_FLOOR)
+        expected = np.where(used, np.clip(level + season, least, most), ref.expected)
         return ref._replace(expected=expected, season=season)
 
     def variance(self, index: Ints, ref: Reference, n: Floats) -> Floats:
