@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,9 @@ def command() -> None:
       tidewatch worker detect --config tidewatch.toml
       tidewatch worker record --config tidewatch.toml
     """
+    # Until the worker takes them itself: what it needs is loaded for a second or more, and nothing is in hand.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
 
 
 def _port_option(function: _Function) -> _Function:

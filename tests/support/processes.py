@@ -44,6 +44,14 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether the program has set a handler of its own for a signal (Linux)."""
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+                if line.startswith("SigCgt:"):
+                    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+        return False
+
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         self.process.kill()

@@ -19,12 +19,13 @@ from tests.recovery.rig.outcomes import counts, together
 from tests.recovery.rig.run import MARKER_MS, Run, end_ms
 from tests.recovery.rig.stream import SHORT_TRAFFIC, LongTraffic, undisturbed
 from tests.recovery.rig.verdict import compare
-from tests.support.processes import Child
+from tests.support.processes import Child, eventually
 
 PARTITIONS: Final = 12
 STALL_SECS: Final = 15.0
 """Beyond the session timeout, at most; judged at full length only, where starting workers is not all there is."""
 LEAVE_SECS: Final = 10.0
+START_SECS: Final = 20.0
 MIN_WORKERS, START_WORKERS, MAX_WORKERS = 2, 3, 4
 FAULTS: Final = ("join", "leave", "kill", "pause")
 
@@ -82,6 +83,12 @@ class _Group:
         if kind == "kill":
             victim.kill()
         elif kind == "leave":
+            # Not while Python itself starts, which nobody can ask anything.
+            eventually(
+                lambda: victim.catches(signal.SIGTERM) or not victim.running,
+                within_secs=START_SECS,
+                what="a worker that was started sets its handlers",
+            )
             victim.send(signal.SIGTERM)
             if (code := victim.wait(LEAVE_SECS)) != 0:
                 self.problems.append(f"a worker that was asked to leave ended with {code}")
