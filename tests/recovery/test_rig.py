@@ -214,6 +214,13 @@ def test_the_verdict_counts_by_content() -> None:
     assert compare(expected, incidents(("c", 3), ("b", 2), ("a", 1))).equal
 
 
+@pytest.mark.parametrize(("change_ms", "counts"), [(9, True), (11, False)])
+def test_an_incident_that_names_a_change_after_the_end_does_not_count(change_ms: int, counts: bool) -> None:
+    times = {"last_seen_ms": 1, "detected_at_ms": 1, "resolved_at_ms": None}
+    incident = {"incident_id": "a", "status": "firing", "related_change": {"at_ms": change_ms}} | times
+    assert results({INCIDENTS: [orjson.dumps(incident)]}, 10).count(INCIDENTS) == counts
+
+
 def test_usage_and_stalls_are_seen() -> None:
     assert (rss_mb(os.getpid()) or 0) > 10
     assert rss_mb(2**22 + 1) is None

@@ -100,8 +100,10 @@ def _anomaly_rows(record: dict[str, Any]) -> Iterable[_Row]:
 
 def _incident_rows(record: dict[str, Any]) -> Iterable[_Row]:
     at_ms = max(record["last_seen_ms"], record["detected_at_ms"], record["resolved_at_ms"] or 0)
-    # Each transition of an incident is a row of its own.
-    yield f"{record['incident_id']} {record['status']} {at_ms}", at_ms, record
+    # Each transition of an incident is a row of its own. A change that is named belongs to the time that counts,
+    # too: the marker that ends a run is one that no undisturbed run has heard of.
+    change_ms = (record.get("related_change") or {"at_ms": 0})["at_ms"]
+    yield f"{record['incident_id']} {record['status']} {at_ms}", max(at_ms, change_ms), record
 
 
 def _alert_rows(record: dict[str, Any]) -> Iterable[_Row]:
