@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,14 +99,19 @@ async def send_in_order(
     producer = AIOKafkaProducer(**producer_settings(config.kafka), linger_ms=5)
     await producer.start()
     try:
-        futures = []
+        # Looked at on the way: a hundred thousand at the end would stop the loop before the last batch is out, for
+        # long enough on a busy machine that the partitions fall quiet.
+        unanswered: deque[asyncio.Future[Any]] = deque()
         begin = time.monotonic()
         for number, (topic, partition, value) in enumerate(places):
             ahead_secs = begin + over_secs * number / len(places) - time.monotonic()
             if ahead_secs > 0.05:
                 await asyncio.sleep(ahead_secs)
-            futures.append(await producer.send(topic, value, partition=partition))
-        await asyncio.gather(*futures)
+            unanswered.append(await producer.send(topic, value, partition=partition))
+            while unanswered and unanswered[0].done():
+                unanswered.popleft().result()
+        for future in unanswered:
+            await future
     finally:
         await producer.stop()
 
