@@ -95,7 +95,7 @@ class Evidence(msgspec.Struct, frozen=True):
     """What one detector or rule saw for one (segment, signal) at the close of one window."""
 
     detector: str
-    """Registry name of the detector, or ``rule:<name>``."""
+    """Registry name of the detector, or ``rule:<name>``, ``week:``, ``forecast:`` or ``today:``."""
     family: Literal["rule", "drift", "outlier"]
     segment: SegmentKey
     signal: str
@@ -144,6 +144,7 @@ IncidentType = Literal[
     "data_incident",
     "eval_baseline",
     "eval_divergence",
+    "forecast",
     "hallucination_cluster",
     "input_drift",
     "latency",

@@ -202,7 +202,7 @@ WINDOW_SUMMARIES: Final = Table(
 _EVIDENCE: Final = (
     *_SEGMENT,
     Column("signal", "dim", "What was watched"),
-    Column("detector", "dim", "Detector, or rule:<name>"),
+    Column("detector", "dim", "Detector, or rule:<name>, week:, forecast:, today:"),
     Column("severity", "dim", "info, warning or critical"),
     Column("observed", "float", "The signal over the evaluated span, in its unit"),
     Column("expected", "float", "What the baseline or the rule's bound says, in its unit"),

@@ -135,9 +135,18 @@ def _rate_needed(found: Explanation) -> str:
 def _bounds(rule: Rule, unit: str) -> str:
     side = "above" if rule.worse == "up" else "below"
     bounds: Mapping[str, float | None] = {"warning": rule.warning, "critical": rule.critical}
+    if rule.versus == "week":
+        sign = "+" if rule.worse == "up" else "-"
+        told = [
+            f"{name} from {sign}{percent(bound) if rule.relative else with_unit(bound, unit)} on"
+            for name, bound in bounds.items()
+            if bound is not None
+        ]
+        return f"{', '.join(told)}, week on week"
     told = [f"{name} {side} {with_unit(bound, unit)}" for name, bound in bounds.items() if bound is not None]
     span = "the UTC day" if rule.per_day else f"{rule.span_secs} s"
-    return f"{', '.join(told)} over {span}"
+    ahead = f", and up to {rule.forecast_hours} hours before" if rule.forecast_hours else ""
+    return f"{', '.join(told)} over {span}{ahead}"
 
 
 def _time(epoch_ms: int) -> str:

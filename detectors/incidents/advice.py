@@ -75,6 +75,11 @@ ADVICE: Final[Mapping[IncidentType, Advice]] = {
         "users are less content while evaluations say nothing",
         "Sample answers with thumbs-down into the evaluation set; it no longer covers what users mind.",
     ),
+    "forecast": Advice(
+        "Heading for its bound",
+        "a rule's bound is not passed yet, but will be if the trend of whole days or the course of today goes on",
+        "Look at what grows: traffic, tokens per request or price. Raise the bound if the growth is wanted.",
+    ),
     "hallucination_cluster": Advice(
         "Unsupported claims",
         "more claims without support in one place",

@@ -39,6 +39,7 @@ from detectors.records import (
     Signal,
     stable_id,
 )
+from detectors.rules.days import is_forecast
 from detectors.sketches.window import WindowBlock
 
 _NEWS: Final = ("severity", "segment", "incident_type", "triage_verdict", "related_change")
@@ -191,8 +192,9 @@ class Step:
         rule = RuleKey(found.detector, found.segment)
         entry = docket.rules.get(rule)
         if entry is None:
-            finding = self._homes.change_behind(found)
-            entry = self._homes.of_rule(found, finding)
+            # What is yet to come is an incident of its own: it must not hold another one open.
+            finding = None if is_forecast(found) else self._homes.change_behind(found)
+            entry = None if is_forecast(found) else self._homes.of_rule(found, finding)
             if entry is None:
                 fingerprint = docket.fingerprint_of(found)
                 self._record(fingerprint, found)
@@ -344,6 +346,8 @@ class Step:
         incident = entry.incident
         self._move(entry)
         said = conclude(incident.segment, entry.own, entry.worst, self._view, rule=incident.family == "rule")
+        if is_forecast(incident.peak.evidence):
+            said = said._replace(type="forecast", severity=min(said.severity, Severity.WARNING))
         critical = self._docket.budget(Severity.CRITICAL, len(self._view.signals))
         entry.take(said, affordable=entry.false_per_week <= critical)
         before = self._before.get(incident.fingerprint)

@@ -7,12 +7,24 @@ from datetime import UTC, datetime
 from typing import Final
 
 from detectors.incidents.advice import ADVICE
-from detectors.records import Alert, AlertChange, AlertMember, Incident, Member, Signal, rfc3339, stable_id
+from detectors.records import (
+    Alert,
+    AlertChange,
+    AlertMember,
+    Evidence,
+    Incident,
+    Member,
+    Signal,
+    rfc3339,
+    stable_id,
+)
+from detectors.rules.days import is_forecast
 
 MAX_SUMMARY_CHARS: Final = 1000
 """PagerDuty cuts at 1,024."""
 MAX_NAMED: Final = 3
 MAX_LABEL_CHARS: Final = 80
+_FAR_MS: Final = 2 * 86_400_000
 _UNTITLED: Final = ("anomaly", "threshold")
 
 
@@ -80,16 +92,22 @@ def summary_of(incident: Incident, signals: Mapping[str, Signal]) -> str:
         side = "above" if evidence.upper is not None else "below"
         # The severity of the incident may be that of other evidence.
         what = f"{side} the {evidence.severity.label} bound {with_unit(evidence.threshold, signal.unit)}"
-        what += f" of rule {evidence.detector.removeprefix('rule:')}"
+        kind, _, rule = evidence.detector.partition(":")
+        what += f" of rule {rule}"
+        if kind == "week":
+            what += f" ({_plain(evidence.expected, signal.unit)} the week before)"
     else:
         what = f"expected {with_unit(evidence.expected, signal.unit)}"
         if evidence.lower is not None and evidence.upper is not None:
             what += f" ({_plain(evidence.lower, signal.unit)} to {_plain(evidence.upper, signal.unit)})"
     counted = f"{evidence.n} observation{'' if evidence.n == 1 else 's'}"
-    since = _time(incident.started_at_ms)
+    since = _time(incident.started_at_ms, incident.detected_at_ms)
     title = "" if incident.incident_type in _UNTITLED else f"{ADVICE[incident.incident_type].title}: "
     more = _also(incident, signals) + _suspected(incident)
     series = f"{title}{signal.name}{_of_label(evidence.label)} of {where}"
+    if is_forecast(evidence):
+        begin = "Resolved: " if incident.resolved_at_ms is not None else ""
+        return _cut(f"{begin}{series} {heading(evidence, signal.unit)}", MAX_SUMMARY_CHARS)
     if incident.resolved_at_ms is not None:
         until = _time(incident.resolved_at_ms)
         said = f"Resolved: {series} was {observed}, {what}, from {since} to {until} UTC"
@@ -148,5 +166,23 @@ def number(value: float) -> str:
     return f"{float(f'{value:.3g}'):g}"
 
 
-def _time(epoch_ms: int) -> str:
-    return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime("%H:%M:%S")
+def _time(epoch_ms: int, seen_from_ms: int | None = None) -> str:
+    """With its date where it lies more than two days before."""
+    far = seen_from_ms is not None and seen_from_ms - epoch_ms > _FAR_MS
+    return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S" if far else "%H:%M:%S")
+
+
+def heading(evidence: Evidence, unit: str) -> str:
+    """What a forecast says (``detectors.rules.days``).
+
+    ``crosses 100 USD in about 3 days (trend 4 USD a day over 9 days, now 88 USD), bound of rule daily-spend``
+    """
+    kind, _, rule = evidence.detector.partition(":")
+    bound, now = with_unit(evidence.threshold, unit), with_unit(evidence.observed, unit)
+    if kind == "today":
+        total = with_unit(evidence.statistic, unit)
+        return f"is heading for {total} by midnight UTC, {now} so far; the bound of rule {rule} is {bound}"
+    days = (evidence.threshold - evidence.observed) / evidence.statistic if evidence.statistic else 0.0
+    soon = f"in about {number(round(days))} days" if days >= 1.5 else "within about a day"
+    per_day = with_unit(evidence.statistic, unit)
+    return f"crosses {bound} {soon} (trend {per_day} a day over {evidence.n} days, now {now}), bound of rule {rule}"

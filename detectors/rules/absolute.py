@@ -9,6 +9,9 @@ A rule fires as soon as the bound is exceeded with at least ``min_events`` obser
 (``detectors.rules.chance``). It ends when the value
 has been back inside the bound by a margin (``detectors.rules.book``), or the volume below the floor, for
 ``hold_secs``: a value that dances on the bound gives one incident.
+
+Some rules look at whole days (``detectors.rules.days``): with ``forecast_hours`` where a trend is heading, with
+``versus`` whether a week is worse than the one before.
 """
 
 from __future__ import annotations
@@ -46,6 +49,21 @@ class Rule(Params):
         default=False,
         description="Read the signal since midnight UTC instead of over a sliding span; rates are summed.",
     )
+    forecast_hours: int = Field(
+        default=0,
+        ge=0,
+        le=720,
+        description="Warn when the trend of whole days crosses a bound within so many hours, and with per_day when "
+        "today is heading for it; 0: never.",
+    )
+    versus: Literal["bound", "week"] = Field(
+        default="bound",
+        description="week: compare the last seven whole UTC days with the seven before; bounds are changes.",
+    )
+    relative: bool = Field(
+        default=False,
+        description="With versus week: bounds are shares of the week before (0.05 is 5 %), else differences.",
+    )
     segments: tuple[dict[str, str], ...] = Field(
         default=(),
         description='Segments, each as {dimension = value} with "*" for every value; empty: the whole fleet.',
@@ -57,11 +75,28 @@ class Rule(Params):
         default=120, ge=0, le=86_400, description="How long the value must be back before the incident ends."
     )
 
+    @property
+    def looks_at_days(self) -> bool:
+        """Whether whole days must be remembered."""
+        return self.forecast_hours > 0 or self.versus == "week"
+
+    @model_validator(mode="after")
+    def _weeks_compare_changes(self) -> Self:
+        sizes = [bound for bound in (self.warning, self.critical) if bound is not None]
+        if self.versus == "week":
+            if self.per_day or self.forecast_hours:
+                raise ValueError("versus week with per_day or forecast_hours; leave those out")
+            if min(sizes, default=1.0) <= 0 or sizes != sorted(sizes):
+                raise ValueError("bounds of versus week are sizes of a change; give 0 < warning <= critical")
+        elif self.relative:
+            raise ValueError('relative without a week to compare with; set versus = "week"')
+        return self
+
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
         if self.warning is None and self.critical is None:
             raise ValueError("a rule without a bound; set warning or critical, or both")
-        if self.warning is not None and self.critical is not None:
+        if self.versus == "bound" and self.warning is not None and self.critical is not None:
             rising = self.critical >= self.warning
             if rising != (self.worse == "up") and self.critical != self.warning:
                 raise ValueError(

@@ -9,6 +9,7 @@ from detectors.base import State
 from detectors.records import FLEET, Evidence, SegmentKey, Severity, Signal, SignalValue
 from detectors.rules.absolute import Rule
 from detectors.rules.chance import beyond_chance
+from detectors.rules.days import LongTerm
 from detectors.rules.panes import PANE_MS, SegmentPanes
 from detectors.sketches.layout import Layout
 from detectors.sketches.window import Measures, WindowBlock
@@ -53,6 +54,7 @@ class RuleBook:
         self._repeat_ms = repeat_secs * 1000
         self._panes: dict[SegmentKey, SegmentPanes] = {}
         self._conditions: dict[tuple[SegmentKey, str], _Condition] = {}
+        self._long = LongTerm(signals)
         self._stored: list[State] = []
         self._watch_cache: dict[SegmentKey, tuple[Rule, ...]] = {}
         self.not_judged = 0
@@ -61,6 +63,7 @@ class RuleBook:
     def step(self, block: WindowBlock) -> list[Evidence]:
         """Add a window; evidence in the order of segment, then rule."""
         self._decode_stored(block.layout)
+        evidence = self._long.step(block, self._panes, self._watching)
         for row, segment in enumerate(block.segments):
             rules = self._watching(segment)
             if not rules:
@@ -72,11 +75,12 @@ class RuleBook:
                     continue
                 panes = self._panes[segment] = _new_panes(rules, block.span_ms)
             panes.add(block.window_start_ms, block.measures(row))
-        evidence: list[Evidence] = []
         for segment in sorted(self._panes):
             panes = self._panes[segment]
             panes.expire(block.window_end_ms)
             for rule in self._watching(segment):
+                if rule.versus == "week":
+                    continue
                 found = self._judge(rule, segment, panes, block)
                 if found is not None:
                     evidence.append(found)
@@ -165,7 +169,7 @@ class RuleBook:
             }
             for (segment, rule), c in sorted(self._conditions.items(), key=lambda item: item[0])
         ]  # fmt: skip
-        return {"panes": stored or self._stored, "conditions": conditions}
+        return {"panes": stored or self._stored, "conditions": conditions, "days": self._long.to_state()}
 
     @staticmethod
     def recode(state: State, block: Callable[[bytes], bytes]) -> None:
@@ -178,6 +182,8 @@ class RuleBook:
 
     def from_state(self, state: State) -> None:
         self._stored = list(state["panes"])
+        if "days" in state:
+            self._long.from_state(state["days"], self._rules)
         names = {rule.name for rule in self._rules}
         for stored in state["conditions"]:
             segment = SegmentKey(tuple(stored["dimensions"]), tuple(stored["values"]))
@@ -261,5 +267,5 @@ def _evidence(
 
 def _new_panes(rules: Sequence[Rule], base_window_ms: int, pane_ms: int | None = None) -> SegmentPanes:
     longest = max((rule.span_secs for rule in rules if not rule.per_day), default=60) * 1000
-    per_day = any(rule.per_day for rule in rules)
+    per_day = any(rule.per_day or rule.looks_at_days for rule in rules)
     return SegmentPanes(longest, per_day, pane_ms or max(PANE_MS, base_window_ms))

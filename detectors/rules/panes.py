@@ -73,6 +73,11 @@ class SegmentPanes:
         current = self._panes[-1][1]
         return current if tail is None else tail.merge(current)
 
+    @property
+    def day(self) -> tuple[int, Measures] | None:
+        """(number of the UTC day since 1970, its measures) as of the last window with any."""
+        return self._day
+
     def today(self) -> Measures | None:
         return None if self._day is None else self._day[1]
 

@@ -109,14 +109,18 @@ class RuleTrial:
     def add(self, window: WindowBlock) -> None:
         """The next window."""
         for found in self._book.step(window):
-            key = (found.detector.removeprefix("rule:"), found.segment)
+            key = (found.detector, found.segment)  # a forecast of a rule fires and ends by itself
             if not found.firing:
                 if (ended := self._open.pop(key, None)) is not None:
                     self._ended.append(ended | {"until_ms": found.window_end_ms})
                 continue
             firing = self._open.setdefault(
                 key,
-                {"rule": key[0], "segment": plain(found.segment.as_dict()), "at_ms": found.window_end_ms}
+                {
+                    "rule": found.detector.partition(":")[2],
+                    "segment": plain(found.segment.as_dict()),
+                    "at_ms": found.window_end_ms,
+                }
                 | {"until_ms": None, "severity": Severity.INFO, "observed": found.observed},
             )
             firing["severity"] = max(firing["severity"], found.severity)

@@ -20,7 +20,14 @@ def test_every_detector_and_every_rule_has_its_row() -> None:
     for rule in DEFAULT_RULES:
         sign = ">" if rule.worse == "up" else "<"
         span = "UTC day" if rule.per_day else f"{rule.span_secs} s"
-        bounds = f"{sign} {rule.warning:g} | {sign} {rule.critical:g}"
+        if rule.versus == "week":
+            sign, span = "+" if rule.worse == "up" else "-", "week on week"
+        warning, critical = (
+            "–" if bound is None else f"{sign}{bound:.0%}".replace("%", " %") if rule.relative else
+            f"{sign}{bound:g}" if rule.versus == "week" else f"{sign} {bound:g}"
+            for bound in (rule.warning, rule.critical)
+        )  # fmt: skip
+        bounds = f"{warning} | {critical}"
         row = f"| `{rule.name}` | `{rule.signal}` | {bounds} | {span} | {rule.min_events} |"
         assert row in DOC
 

@@ -28,7 +28,7 @@ def play(book: RuleBook, windows: list[dict[str, list[float]]], start: int = 0) 
     return found
 
 
-def test_defaults_are_the_documented_six() -> None:
+def test_defaults_are_the_documented_nine() -> None:
     bounds = {r.name: (r.signal, r.worse, r.warning, r.critical, r.span_secs) for r in DEFAULT_RULES}
     assert bounds == {
         "quality": ("judge_score_mean", "down", 0.80, 0.70, 3600),
@@ -37,7 +37,16 @@ def test_defaults_are_the_documented_six() -> None:
         "errors": ("error_ratio", "up", 0.02, 0.05, 300),
         "thumbs-down": ("thumbs_down_ratio", "up", 0.15, 0.25, 3600),
         "daily-spend": ("spend_usd", "up", 100.0, 200.0, 86_400),
+        "quality-week": ("judge_score_mean", "down", 0.05, None, 300),
+        "thumbs-down-week": ("thumbs_down_ratio", "up", 0.03, None, 300),
+        "spend-week": ("spend_usd", "up", 0.20, 0.50, 300),
     }
+    assert {r.name for r in DEFAULT_RULES if r.versus == "week"} == {
+        "quality-week",
+        "thumbs-down-week",
+        "spend-week",
+    }
+    assert {r.name for r in DEFAULT_RULES if r.forecast_hours} == {"latency", "cost", "daily-spend"}
     assert all(rule.segments == () for rule in DEFAULT_RULES)
 
 
@@ -80,7 +89,9 @@ def test_ends_when_traffic_ends() -> None:
     found = play(book, [errors(50, 25)] * 10 + [{}] * 50)
     assert [e.firing for _, e in found] == [True, False]
     assert found[-1][1].observed == 0.5, "the last value it had"
-    assert book.to_state() == {"panes": [], "conditions": []}, "nothing is kept of a segment that is gone"
+    state = book.to_state()
+    assert (state["panes"], state["conditions"]) == ([], []), "nothing is kept of a segment that is gone"
+    assert (state["days"]["past"], state["days"]["holding"]) == ([], [])
 
 
 def test_the_quantile_is_of_the_whole_span() -> None:
