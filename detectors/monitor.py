@@ -144,6 +144,9 @@ class Detect:
         scored = self._scoring.score(done, block.window_end_ms)
         evidence = self._detect(scored, block) + self._back(scored, block)
         evidence += self._mixes.close(block, rows, freed)
+        # What is over is not said once more in the same window: that would be another incident.
+        over = {(found.segment, found.signal) for found in evidence if not found.firing}
+        evidence = [e for e in evidence if not e.firing or (e.segment, e.signal) not in over]
         frozen = self._frozen.holds(done.series)
         keep = ~self._glr.suspected(done.series) & ~frozen
         self._learn(scored, keep, block.window_end_ms)

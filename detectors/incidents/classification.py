@@ -166,6 +166,11 @@ TABLE: Final = (
     Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), _NOT_LONGER, Announced(("price",)))),
     Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), _NOT_LONGER, Confined(PROVIDERS))),
     Row("cost_drift", (Moved(COST), Moved(PRICE), Moved(("cost_per_success_usd", "cost_per_user_usd")))),
+    Row(
+        "mix_change",
+        (Moved(("model_requested_mix",), "any"),),
+        (Still((*JUDGED, "refusal_ratio", "schema_valid_ratio", "error_ratio"), "any", 0.05),),
+    ),
     Row("latency", (Moved(LATENCY, "up", NOTABLE),)),
     Row("latency", (Moved(LATENCY_TAIL),), (Moved(LATENCY, "up", NOTABLE),)),
     Row("latency_tail", (Moved(LATENCY_TAIL),), (Still(LATENCY, "up", NOTABLE),)),

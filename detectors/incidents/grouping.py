@@ -61,7 +61,8 @@ class Finding(NamedTuple):
 
     @property
     def up(self) -> bool:
-        return self.effect.observed > self.effect.expected
+        """The direction; mixes have none and count as up."""
+        return self.effect.label is not None or self.effect.observed > self.effect.expected
 
 
 def near(one: Finding, other: Finding) -> bool:

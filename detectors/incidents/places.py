@@ -46,12 +46,17 @@ def size_of(signal: Signal, effect: Effect) -> float:
     """
     if _multiplies(signal):
         return log_ratio(effect.observed, effect.expected)
-    return effect.observed - effect.expected
+    return relative_size(signal, effect) if signal.kind == "mix" else effect.observed - effect.expected
 
 
 def relative_size(signal: Signal, effect: Effect) -> float:
-    """The effect on a scale on which segments of different level compare, signed."""
-    if signal.kind in ("ratio", "mix") or signal.unit == "score":
+    """The effect on a scale on which segments of different level compare, signed but for mixes.
+
+    A mix has no direction: what one label gains others lose, and which of them moved most is chance.
+    """
+    if signal.kind == "mix":
+        return abs(effect.observed - effect.expected)
+    if signal.kind == "ratio" or signal.unit == "score":
         return effect.observed - effect.expected
     return log_ratio(effect.observed, effect.expected)
 

@@ -85,6 +85,8 @@ class Moved(NamedTuple):
         if name is None:
             return ""
         how = "rose" if scene.size(name) > 0 else "fell"
+        if scene.signals[name].kind == "mix":
+            how = "moved"
         return f"{name} {how}{by_how_much(scene, name)}"
 
     @property

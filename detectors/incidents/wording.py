@@ -150,7 +150,7 @@ def _plain(value: float, unit: str) -> str:
 def with_unit(value: float, unit: str) -> str:
     """``0.31`` for ratios and scores, ``31 %`` for the share of a label, else the number and its unit."""
     if unit == "share":
-        return f"{number(100.0 * value)} %"
+        return "under 0.01 %" if 0.0 < value < 1e-4 else f"{number(100.0 * value)} %"
     return number(value) if unit in ("ratio", "score") else f"{number(value)} {unit}"
 
 

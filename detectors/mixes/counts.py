@@ -54,7 +54,9 @@ class Counts:
             stage=(np.int8, -1), other=(np.int64, NONE), n=(np.int64, 0), start=(np.int64, -1),
             seen=(np.float64, 0.0), panes=(np.int64, 0), settled=(np.float64, 0.0),
         )  # fmt: skip
-        self._series = Columns(group=(np.int64, NONE), pair=(np.int64, NONE), held=(np.int64, 0))
+        self._series = Columns(
+            group=(np.int64, NONE), pair=(np.int64, NONE), held=(np.int64, 0), first=(np.int64, -1)
+        )
         self._mix_of_slot: Ints | None = None
 
     @property
@@ -101,7 +103,9 @@ class Counts:
         starts = groups["start"]
         starts[touched] = np.where(starts[touched] < 0, block.window_start_ms, starts[touched])
         followed = series >= 0
-        np.add.at(self._series["held"], series[followed], count[followed])
+        seen, first = series[followed], self._series["first"]
+        np.add.at(self._series["held"], seen, count[followed])
+        first[seen] = np.where(first[seen] < 0, block.window_start_ms, first[seen])
         return touched, new
 
     def _find(self, group: Ints, labels: Sequence[str], which: Ints) -> Ints:
@@ -173,13 +177,16 @@ class Counts:
         series = np.flatnonzero(
             done[self._series["group"]]
         )  # free series have group -1: the last, never done
-        held, self._series["held"][series] = self._series["held"][series], 0
+        held, first = self._series["held"][series], self._series["first"][series]
+        self._series["held"][series], self._series["first"][series] = 0, -1
         group = self._series["group"][series]
         for at in learned.tolist():
             self._begin(at, self.directory.graduate(at), new)
             groups["stage"][at] = self.directory.group(at).stage
         counted = n[group]
-        return Completed(series, held / counted, counted.astype(np.float64), counted, start[group]), new
+        # A pane of a sparse segment is long: what came new in it came when it was first seen.
+        begun = np.where(first >= 0, first, start[group])
+        return Completed(series, held / counted, counted.astype(np.float64), counted, begun), new
 
     def _surprising(self, full: Ints) -> Bools:
         """Which groups show so much already that their panes should not wait."""
@@ -205,7 +212,7 @@ class Counts:
         self.directory.retire(gone.tolist())
         self._series.reset(gone)
         rest = np.flatnonzero(np.isin(self._series["group"], groups))
-        self._series["held"][rest] = 0
+        self._series["held"][rest], self._series["first"][rest] = 0, -1
         for name, fill in (("other", NONE), ("n", 0), ("start", -1)):
             self._groups[name][groups] = fill
         self._groups["settled"][groups] = self._groups["seen"][groups] + _SETTLE * LEARN

@@ -47,8 +47,8 @@ _SHARE: Final = Signal("share", "ratio", "ratio", "both", "")
 """Every series here: the share of a label."""
 _AS_SURE: Final = 0.5
 """Of the labels with this part of the largest evidence, the one that moved most has the name."""
-_RISES_FIRST: Final = 1.05
-"""What came says more than what went, if both are as large."""
+_RISES_FIRST: Final = 1.5
+"""What came says more than what went, if it is about as large; all segments should name the same label."""
 _RETIRE_EVERY_MS: Final = 3_600_000
 CYCLIC: Final = ("topic_mix", "tool_mix")
 """What people ask for has a course of the week; what systems answer with has none, until it shows one."""

@@ -1,9 +1,10 @@
 """Golden timelines: minutes of traffic in, incidents and alerts out, through DETECT and TRIAGE.
 
 A timeline is a YAML file beside this one. ``traffic`` says from which minute on what one segment's traffic is like
-(a value stays until it is changed); ``incidents`` and ``alerts`` are everything that must come out, with times as
-minute:second since the start. Traffic is drawn evenly rather than at random (a Bernoulli event is every 1/p-th
-one, a log-normal value walks through its quantiles), so a file's outcome can be understood with a pencil.
+(a value stays until it is changed; ``topic`` and its like are shares of labels); ``incidents`` and ``alerts`` are
+everything that must come out, with times as minute:second since the start. Traffic is drawn evenly rather than at
+random (a Bernoulli event is every 1/p-th one, a log-normal value walks through its quantiles), so a file's outcome
+can be understood with a pencil.
 """
 
 from __future__ import annotations
@@ -31,23 +32,28 @@ FLAGS = ("error", "refusal", "idk", "schema_valid", "safety_flag")
 SPREAD = {"duration_ms": 0.5, "tokens_out": 0.8, "cost_usd": 0.8}
 """Standard deviation of the logarithm; the given level is the median."""
 VOTES = ("thumbs_down", "judge_score")
+CATEGORIES = ("topic", "finish_reason", "model_served", "model_requested")
 _WINDOWS_PER_MINUTE = 60_000 // BASE_MS
 
 
 class Traffic:
     """One model's traffic, evenly drawn."""
 
-    def __init__(self, changes: dict[int, dict[str, float]], salt: float) -> None:
+    def __init__(self, changes: dict[int, dict[str, Any]], salt: float) -> None:
         self._changes = changes
-        self._now: dict[str, float] = {"per_minute": 0.0, "error": 0.0}
+        self._now: dict[str, Any] = {"per_minute": 0.0, "error": 0.0}
+        self._owed: dict[tuple[str, str], float] = {}
         self._salt = salt
         self._drawn = dict.fromkeys(("per_minute", "votes_per_minute", *FLAGS, *SPREAD, *VOTES), 0.0)
 
-    def window(self, number: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-        """(interactions, votes) of one base window as columns of measures."""
+    def window(
+        self, number: int
+    ) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, list[str]]]:
+        """(interactions, votes) of one base window as columns of measures, and the labels of the interactions."""
         if number % _WINDOWS_PER_MINUTE == 0:
             self._now |= self._changes.get(number // _WINDOWS_PER_MINUTE, {})
         n = self._count("per_minute", 1.0 + 0.4 * np.sin(number * 1.7 + self._salt))
+        n_records = n
         records = {name: self._flags(name, n) for name in FLAGS if name in self._now}
         for name, spread in SPREAD.items():
             if name in self._now:
@@ -61,13 +67,28 @@ class Traffic:
             votes["judge_score"] = [
                 min(max(level + 0.1 * z, 0.0), 1.0) for z in self._normal("judge_score", n)
             ]
-        return records, votes
+        return (
+            records,
+            votes,
+            {name: self._labels(name, n_records) for name in CATEGORIES if name in self._now},
+        )
 
     def _count(self, name: str, factor: float) -> int:
         return int(self._step(name, self._now.get(name, 0.0) * factor / _WINDOWS_PER_MINUTE))
 
     def _flags(self, name: str, n: int) -> list[float]:
         return [float(self._step(name, self._now.get(name, 0.0))) for _ in range(n)]
+
+    def _labels(self, name: str, n: int) -> list[str]:
+        """Each record gets the label that is most behind its share."""
+        found = []
+        for _ in range(n):
+            for label, share in self._now[name].items():
+                self._owed[name, label] = self._owed.get((name, label), 0.0) + share
+            label = max(self._now[name], key=lambda label: self._owed[name, label])
+            self._owed[name, label] -= 1.0
+            found.append(label)
+        return found
 
     def _step(self, name: str, amount: float) -> int:
         before = self._drawn[name]
@@ -96,16 +117,19 @@ def play(timeline: dict[str, Any]) -> tuple[list[str], list[str]]:
         columns: dict[str, list[float]] = {}
         models: list[str] = []
         votes: dict[str, list[float]] = {}
+        labels: dict[str, list[str]] = {}
         for model, source in traffic.items():
-            records, given = source.window(number)
+            records, given, named = source.window(number)
             models += [model] * len(records["error"])
             for name, values in records.items():
                 columns.setdefault(name, []).extend(values)
             for name, values in given.items():
                 votes.setdefault(name, []).extend(values)
+            for name, more in named.items():
+                labels.setdefault(name, []).extend(more)
         assert len({len(values) for values in columns.values()}) == 1, "every model has the same measures"
         block = window(
-            start_ms + number * BASE_MS, columns if models else None, {"model": models}, votes=votes
+            start_ms + number * BASE_MS, columns if models else None, {"model": models}, votes, labels
         )
         step = triage.step(detect.close(block).evidence, block, SIGNALS, effects=detect.effects)
         detect.apply(step.verdicts)

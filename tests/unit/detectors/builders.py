@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,21 +30,27 @@ def window(
     records: Mapping[str, Sequence[float]] | None = None,
     by: Mapping[str, Sequence[str]] | None = None,
     votes: Mapping[str, Sequence[float]] | None = None,
+    labels: Mapping[str, Sequence[str]] | None = None,
 ) -> WindowBlock:
     """A window of records given as columns of measures (``error``, ``duration_ms``, ``judge_score`` …).
 
     ``by`` gives dimensions: one value per record each; every dimension is one segmentation, and the fleet
-    always is one. ``votes`` are feedback measures of the whole fleet only.
+    always is one. ``votes`` are feedback measures of the whole fleet only. ``labels`` gives categories (``topic``):
+    one label per record each.
     """
     blocks = [
-        _block(dict(records or {}), by or {}, start_ms, "interaction"),
+        _block(dict(records or {}), by or {}, start_ms, "interaction", labels or {}),
         *(_block({name: values}, {}, start_ms, "feedback") for name, values in (votes or {}).items()),
     ]
     return WindowBlock(start_ms, start_ms + BASE_MS, merge(blocks, LAYOUT), LAYOUT)
 
 
 def _block(
-    records: dict[str, Sequence[float]], by: Mapping[str, Sequence[str]], start_ms: int, stream: str
+    records: dict[str, Sequence[float]],
+    by: Mapping[str, Sequence[str]],
+    start_ms: int,
+    stream: str,
+    labels: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Any:
     if not records or not len(next(iter(records.values()))):
         return empty_block(LAYOUT)
@@ -53,7 +60,7 @@ def _block(
         are_interactions=stream == "interaction",
         flags={name: np.asarray(v, float) for name, v in records.items() if name in _FLAGS},
         values={name: np.asarray(v, float) for name, v in records.items() if name in _VALUES},
-        categories={},
+        categories={name: _coded(given) for name, given in labels.items()},
     )
     segmentations = [Segmentation(np.ones(n, np.int32), [FLEET])]
     for dimension, values in by.items():
@@ -61,6 +68,11 @@ def _block(
         codes = np.array([names.index(str(value)) + 1 for value in values], np.int32)
         segmentations.append(Segmentation(codes, [SegmentKey((dimension,), (name,)) for name in names]))
     return build(columns, segmentations, LAYOUT)
+
+
+def _coded(labels: Sequence[str]) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
+    names = sorted(set(labels))
+    return np.array([names.index(label) + 1 for label in labels], np.int32), [(name,) for name in names]
 
 
 class MatrixWindow(WindowBlock):

@@ -194,6 +194,25 @@ def test_while_frozen_nothing_is_learned_and_the_end_is_told() -> None:
     assert not affordable(play(detect, windows(rng, TOPICS, 100, start=690)))
 
 
+def test_in_the_window_in_which_a_mix_is_back_nothing_says_that_it_moved() -> None:
+    params = DetectParams.model_validate({"repeat_secs": 0, "mixes": {"pane_secs": BASE_MS // 1000}})
+    detect, rng = Detect(params, (), SIGNALS, BASE_MS), np.random.default_rng(14)
+    play(detect, windows(rng, TOPICS, 300))
+    for k, shares in enumerate([with_new(0.4)] * 40 + [TOPICS] * 30):
+        found = play(detect, windows(rng, shares, 1, start=300 + k), freeze=True)
+        assert len({e.firing for e in found}) <= 1
+
+
+def test_in_a_sparse_segment_a_change_began_when_the_new_label_was_first_seen() -> None:
+    detect, rng = new(pane_secs=600), np.random.default_rng(15)
+    play(detect, windows(rng, TOPICS, 60 * 40, n=1))
+    began = 60 * 40 + 45
+    play(detect, windows(rng, TOPICS, 45, start=60 * 40, n=1))
+    found = play(detect, windows(rng, with_new(0.9), 90, start=began, n=1))
+    assert found[0].label == "scams"
+    assert START_MS + began * BASE_MS <= found[0].started_at_ms <= START_MS + (began + 5) * BASE_MS
+
+
 def test_a_new_normal_is_learned_after_relearn() -> None:
     detect, rng = new(), np.random.default_rng(9)
     play(detect, windows(rng, TOPICS, 300))
