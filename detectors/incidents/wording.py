@@ -25,6 +25,7 @@ MAX_SUMMARY_CHARS: Final = 1000
 MAX_NAMED: Final = 3
 MAX_LABEL_CHARS: Final = 80
 _FAR_MS: Final = 2 * 86_400_000
+"""What began longer ago is told with its date."""
 _UNTITLED: Final = ("anomaly", "threshold")
 
 
@@ -101,7 +102,8 @@ def summary_of(incident: Incident, signals: Mapping[str, Signal]) -> str:
         if evidence.lower is not None and evidence.upper is not None:
             what += f" ({_plain(evidence.lower, signal.unit)} to {_plain(evidence.upper, signal.unit)})"
     counted = f"{evidence.n} observation{'' if evidence.n == 1 else 's'}"
-    since = _time(incident.started_at_ms, incident.detected_at_ms)
+    dated = incident.detected_at_ms - incident.started_at_ms > _FAR_MS
+    since = _time(incident.started_at_ms, dated=dated)
     title = "" if incident.incident_type in _UNTITLED else f"{ADVICE[incident.incident_type].title}: "
     more = _also(incident, signals) + _suspected(incident)
     series = f"{title}{signal.name}{_of_label(evidence.label)} of {where}"
@@ -109,7 +111,7 @@ def summary_of(incident: Incident, signals: Mapping[str, Signal]) -> str:
         begin = "Resolved: " if incident.resolved_at_ms is not None else ""
         return _cut(f"{begin}{series} {heading(evidence, signal.unit)}", MAX_SUMMARY_CHARS)
     if incident.resolved_at_ms is not None:
-        until = _time(incident.resolved_at_ms)
+        until = _time(incident.resolved_at_ms, dated=dated)
         said = f"Resolved: {series} was {observed}, {what}, from {since} to {until} UTC"
     else:
         said = f"{series} is {observed}, {what}, since {since} UTC, {counted}"
@@ -166,10 +168,10 @@ def number(value: float) -> str:
     return f"{float(f'{value:.3g}'):g}"
 
 
-def _time(epoch_ms: int, seen_from_ms: int | None = None) -> str:
-    """With its date where it lies more than two days before."""
-    far = seen_from_ms is not None and seen_from_ms - epoch_ms > _FAR_MS
-    return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S" if far else "%H:%M:%S")
+def _time(epoch_ms: int, *, dated: bool = False) -> str:
+    return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime(
+        "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
+    )
 
 
 def heading(evidence: Evidence, unit: str) -> str:

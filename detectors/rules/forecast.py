@@ -33,8 +33,6 @@ _T999: Final = (
     *(4.025, 3.930, 3.852, 3.787, 3.733, 3.686, 3.646, 3.610, 3.579, 3.552),
 )
 """99.9 % quantiles of Student's t for 1, 2 ... degrees of freedom."""
-_T95: Final = 1.75
-"""About the 95 % quantile for the degrees of freedom here: the crossing is told with a band of 90 %."""
 _LEAST_LEVEL: Final = 0.05
 """Of the largest value: a line that comes from below does not turn weekends round."""
 _STEP_SHARE: Final = 0.7
@@ -62,8 +60,6 @@ class Trend(NamedTuple):
     level: float
     """Of the last day, on the worse of working days and weekends."""
     per_day: float
-    error: float
-    """Standard error of ``per_day``."""
     since: int
     """Number of its first day."""
     days: int
@@ -73,12 +69,6 @@ class Trend(NamedTuple):
     def days_to(self, bound: float) -> float:
         """From the last day on; negative if the bound is passed."""
         return (bound - self.level) / self.per_day
-
-    def between(self, bound: float) -> tuple[float, float]:
-        """The band of 90 % around ``days_to``."""
-        ahead, slack = bound - self.level, _T95 * self.error
-        fast, slow = abs(self.per_day) + slack, abs(self.per_day) - slack
-        return abs(ahead) / fast, abs(ahead) / slow if slow > 0 else float("inf")
 
 
 def trend(days: Sequence[Day], *, up: bool) -> Trend | None:
@@ -124,7 +114,7 @@ def _established(days: Sequence[Day], *, up: bool) -> Trend | None:
         return None
     on_weekends = level * (1.0 + at_weekend)
     worst = max(level, on_weekends) if up else min(level, on_weekends)
-    return Trend(worst * scale, slope * scale, error * scale, int(number[0]), count, clearness)
+    return Trend(worst * scale, slope * scale, int(number[0]), count, clearness)
 
 
 def _fit(design: Floats, value: Floats) -> tuple[list[float], Floats]:

@@ -200,12 +200,14 @@ def test_what_on_call_reads_and_that_it_never_pages() -> None:
 def test_week_on_week_in_words() -> None:
     book, triage = RuleBook([SPEND_WEEK], NUMERIC, repeat_secs=86_400), Triage(TriageParams(), "test")
     alerts: list[Alert] = []
-    for block in hours(19, spend(lambda day: 50.0 if day < 14 else 80.0)):
+    for block in hours(26, spend(lambda day: 80.0 if 14 <= day < 18 else 50.0)):
         alerts += triage.step(book.step(block), block, SIGNALS).alerts
-    (alert,) = alerts
+    alert, resolved = alerts
     assert "62.9 USD, above the warning bound 60 USD of rule spend-week (50 the week before)" in alert.summary
     assert alert.segment == FLEET.as_dict()
-    assert "2026-" in alert.summary, "since a day of last week"
+    assert "since 2026-" in alert.summary, "a day of last week"
+    assert resolved.summary.startswith("Resolved: spend_usd")
+    assert "to 2026-" in resolved.summary
 
 
 @pytest.mark.parametrize(
