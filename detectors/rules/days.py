@@ -87,7 +87,7 @@ class LongTerm:
         past = self._past.setdefault((segment, rule.name), _Past())
         value = day[1].read(rule.signal, DAY_MS) if day is not None and day[0] == number else None
         so_far = 0.0 if value is None else value.value
-        if rule.per_day and rule.forecast_hours:
+        if self._adds_up(rule):
             while len(past.by_hour) <= before_ms % DAY_MS // HOUR_MS:
                 past.by_hour.append(so_far)
         if ended is None:
@@ -106,6 +106,11 @@ class LongTerm:
         return told + self._told(
             rule, segment, FORECAST, self._trend(rule, segment, past, ended, block), block
         )
+
+    def _adds_up(self, rule: Rule) -> bool:
+        """Whether it makes sense to ask what today is heading for."""
+        is_sum = self._signals[rule.signal].kind == "rate"
+        return is_sum and rule.per_day and rule.worse == "up" and rule.forecast_hours > 0
 
     def _heading(self, rule: Rule, segment: SegmentKey, past: _Past, block: WindowBlock) -> Evidence | None:
         """What today comes to, if that is beyond a bound that is not passed yet."""

@@ -96,6 +96,18 @@ def test_today_is_told_by_noon_and_ends_when_the_bound_is_passed() -> None:
     assert any(not e.firing and passed <= day <= passed + 0.1 for day, e in today)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"worse": "down", "warning": 50.0}, {"signal": "error_ratio", "warning": 0.5}]
+)
+def test_only_sums_that_must_not_grow_head_anywhere_today(fields: dict[str, object]) -> None:
+    rule = SPEND.model_copy(update={"critical": None, **fields})
+
+    def records(day: int, hour: int) -> dict[str, list[float]]:
+        return spend(lambda day: 70.0)(day, hour) | {"error": [1.0] * 9 + [0.0] * 11}
+
+    assert of(play([rule], hours(8, records)), "today:") == []
+
+
 def test_a_median_that_creeps_up_under_a_daily_course() -> None:
     found = play(
         [LATENCY],
