@@ -47,7 +47,8 @@ async def check_clickhouse(config: Config) -> list[Check]:
     try:
         await sink.healthcheck()
     except Exception as error:  # a check reports whatever the store says
-        return [Check("clickhouse", "failed", f"{config.clickhouse.address}: {error}")]
+        address, reason = config.clickhouse.address, str(error)
+        return [Check("clickhouse", "failed", reason if address in reason else f"{address}: {reason}")]
     finally:
         await sink.close()
     return [Check("clickhouse", "ok", f"reached {config.clickhouse.address}")]

@@ -140,7 +140,6 @@ class SegmentsConfig(_Section):
 class LimitsConfig(_Section):
     """Hard limits; nothing in Tidewatch grows without one."""
 
-    record_bytes: int = Field(262_144, ge=1024, le=1_000_000, description="Largest input record.")
     dead_letters_per_1000: int = Field(
         20,
         ge=1,
