@@ -171,6 +171,7 @@ TABLE: Final = (
         (Moved(("model_requested_mix",), "any"),),
         (Still((*JUDGED, "refusal_ratio", "schema_valid_ratio", "error_ratio"), "any", 0.05),),
     ),
+    Row("latency_tail", (Moved(LATENCY_TAIL),), (Still(("latency_p50_ms",), "up", 0.1, known=True),)),
     Row("latency", (Moved(LATENCY, "up", NOTABLE),)),
     Row("latency", (Moved(LATENCY_TAIL),), (Moved(LATENCY, "up", NOTABLE),)),
     Row("latency_tail", (Moved(LATENCY_TAIL),), (Still(LATENCY, "up", NOTABLE),)),

@@ -21,10 +21,10 @@ class TriageParams(Params):
     """How evidence becomes incidents."""
 
     max_firing_secs: int = Field(
-        default=21_600,
+        default=86_400,
         ge=60,
         le=31_536_000,
-        description="A statistical incident that held this long is the new normal and resolves.",
+        description="A statistical incident that held this long without growing is the new normal and resolves.",
     )
     planned_secs: int = Field(
         default=3_600,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final, NamedTuple, Protocol
 
 from detectors.records import SegmentKey
@@ -44,6 +45,23 @@ class Effects(Protocol):
     def known_for_ms(self, segment: SegmentKey) -> int:
         """How long the segment has been watched; 0 for one that is not."""
         ...
+
+
+class Without:
+    """The same, of all but some series: their level is back, and what their past shows is over."""
+
+    def __init__(self, effects: Effects, returned: Container[tuple[SegmentKey, str]]) -> None:
+        self._effects = effects
+        self._returned = returned
+
+    def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
+        return None if (segment, signal) in self._returned else self._effects.effect(segment, signal)
+
+    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
+        return self._effects.share(child, parent)
+
+    def known_for_ms(self, segment: SegmentKey) -> int:
+        return self._effects.known_for_ms(segment)
 
 
 class _Nothing:

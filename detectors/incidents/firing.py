@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -9,10 +10,13 @@ import msgspec
 from detectors.incidents.effects import Effect
 from detectors.incidents.grouping import Finding, better_owner
 from detectors.incidents.judging import Conclusion, View
-from detectors.records import Evidence, Incident, Member, SegmentKey, Severity
+from detectors.incidents.places import relative_size
+from detectors.records import Evidence, Incident, Member, SegmentKey, Severity, Signal
 
 MAX_SERIES: Final = 1000
 """Series of one incident; more are recorded as anomalies only."""
+GROWN: Final = 1.2
+"""A change that is larger by this factor has not settled yet."""
 MAX_MEMBERS: Final = 20
 """Members that the record and the alert name."""
 
@@ -84,6 +88,10 @@ class Open(msgspec.Struct):
     """Whether it was given to another segment than at first."""
     planned: bool = False
     """Whether an announced change says that it was to be expected."""
+    largest: dict[str, float] = {}
+    """Signal -> size of its change at the incident's segment when it last counted as grown."""
+    grown_at_ms: int = 0
+    """When a change last was larger than before: what still grows is no new normal."""
 
     @property
     def own(self) -> dict[str, Finding]:
@@ -117,9 +125,19 @@ class Open(msgspec.Struct):
         incident.members = self.members()
         self.planned = said.planned
         severity = said.severity if affordable else min(said.severity, Severity.WARNING)
-        if self.ruled > severity:
+        if (
+            self.ruled > severity and said.type != "eval_baseline"
+        ):  # a rule cannot tell who moved, answer or judge
             severity = self.ruled
         incident.severity = severity if said.planned else max(severity, incident.severity)
+
+    def grow(self, now_ms: int, signals: Mapping[str, Signal]) -> None:
+        """Look whether a change of the incident's segment has become larger."""
+        for name, found in self.own.items():
+            size = abs(relative_size(signals[name], found.effect))
+            if size > GROWN * self.largest.get(name, 0.0):
+                self.largest[name] = size
+                self.grown_at_ms = now_ms
 
     def members(self) -> tuple[Member, ...]:
         """The other series: of the incident's segment first, then the clearest."""

@@ -13,7 +13,7 @@ features go together in the real world, and two causes that begin at the same mo
 The *owner* of a change is the segment in which it is clearest, among those that explain it: dilution by unaffected
 traffic takes evidence away, so a cause confined to a child is clearest there, and one that all children share is
 clearest in their parent. A parent that is about as clear and shows as large a change has the name; a part that
-carries the whole change, larger, has it even if it is less clear.
+carries the whole change, larger, has it if it is about as clear.
 
 Changes of different signals have one cause when their owners agree: the same segment, or one as good an owner of
 the other's change as its own. Onsets are estimates. They are near when they differ by at most ``NEAR_MS``, or by
@@ -46,6 +46,8 @@ CLEAR_NATS: Final = 8.0
 AS_CLEAR: Final = 0.85
 """A larger segment with this share of the evidence is as clear, if its change is as large."""
 AS_LARGE: Final = 0.8
+PART_AS_CLEAR: Final = 0.8
+"""A part that carries the whole change is about as clear as the whole: without dilution it should be clearer."""
 MAX_DIMENSIONS: Final = 4
 """How often a change is followed into a part of the segment before."""
 
@@ -102,7 +104,8 @@ def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, eff
     owner = min(wider, key=lambda c: (len(c.segment.dimensions), -c.effect.nats, c.segment))
     for _ in range(MAX_DIMENSIONS):
         parts = [c for c in candidates if within(c.segment, owner.segment)]
-        better = [c for c in parts if better_owner(owner, c, signal, effects)]
+        clear = [c for c in parts if c.effect.nats >= PART_AS_CLEAR * owner.effect.nats]
+        better = [c for c in clear if better_owner(owner, c, signal, effects)]
         if not better:
             break
         owner = min(better, key=lambda c: (-c.effect.nats, len(c.segment.dimensions), c.segment))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from detectors.incidents.docket import Docket
 from detectors.incidents.firing import Open, SeriesKey
-from detectors.incidents.grouping import Finding, agrees, better_owner, owner_of, shows
-from detectors.incidents.judging import MOVED_NATS, View
+from detectors.incidents.grouping import Finding, agrees, better_owner, explains, owner_of, shows
+from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View
 from detectors.records import Evidence, SegmentKey
 
 
@@ -60,6 +62,20 @@ class Homes:
             if key in entry.series:
                 return entry
         return None if finding is None else self.of(finding)
+
+    def showing(self, entry: Open) -> Iterator[SeriesKey]:
+        """Series that never were clear enough to join an incident, and show the same change: its new normal is
+        theirs."""
+        view, docket = self._view, self._docket
+        for name, known in entry.own.items():
+            for segment in view.segments:
+                key = SeriesKey(segment, name)
+                effect = view.effects.effect(segment, name)
+                if effect is None or effect.nats < FLAT_NATS or key in docket.series or key in entry.series:
+                    continue
+                found = Finding(segment, name, effect, view.now_ms)
+                if explains(known, found, view.signals[name], view.effects):
+                    yield key
 
     def _own(self, entry: Open) -> dict[str, Finding]:
         """The findings at an incident's segment, if more may join it."""

@@ -9,7 +9,7 @@ import msgspec
 
 from detectors.base import Verdict
 from detectors.incidents.docket import STATISTICAL, Docket
-from detectors.incidents.effects import Effects
+from detectors.incidents.effects import Effects, Without
 from detectors.incidents.firing import (
     Open,
     RuleKey,
@@ -35,6 +35,7 @@ from detectors.records import (
     Anomaly,
     Evidence,
     Incident,
+    SegmentKey,
     Severity,
     Signal,
     stable_id,
@@ -71,6 +72,8 @@ class Step:
         self._now_ms = block.window_end_ms
         self._out = TriageStep([], [], [], [])
         self._rows = {segment: row for row, segment in enumerate(block.segments)}
+        self._returned: set[tuple[SegmentKey, str]] = set()
+        effects = Without(effects, self._returned)
         self._view = View(self._now_ms, block.segments, signals, effects, docket.changes)
         self._homes = Homes(docket, self._view)
         self._touched: dict[str, Open] = {}
@@ -84,7 +87,12 @@ class Step:
         for found in ordered:
             if not found.firing:
                 self._is_back(found)
-        statistical = [e for e in ordered if e.firing and e.family != "rule"]
+        # A detector goes on speaking of what was until its series is thawed, which is after this step.
+        statistical = [
+            e
+            for e in ordered
+            if e.firing and e.family != "rule" and (e.segment, e.signal) not in self._returned
+        ]
         self._take_statistical(statistical)
         for found in ordered:
             if found.firing and found.family == "rule":
@@ -108,6 +116,7 @@ class Step:
                 entry.rules.remove(rule)
         else:
             key = SeriesKey(found.segment, found.signal)
+            self._returned.add(key)
             if docket.lingering.remove(key):
                 self._out.verdicts.append(Verdict("thaw", *key))
             entry = docket.series.pop(key, None)
@@ -120,7 +129,7 @@ class Step:
 
     def _expire(self) -> None:
         for entry in list(self._docket.open.values()):
-            held_ms = self._now_ms - entry.incident.detected_at_ms
+            held_ms = self._now_ms - max(entry.incident.detected_at_ms, entry.grown_at_ms)
             limit_secs = self._params.planned_secs if entry.planned else self._params.max_firing_secs
             if not entry.rules and held_ms >= limit_secs * 1000:
                 self._resolve(entry, "relearn")
@@ -142,6 +151,8 @@ class Step:
                 self._out.verdicts.append(Verdict("relearn", *series.key))
             else:
                 docket.lingering.add(series.key, incident.fingerprint, until_ms)
+        if action == "relearn":
+            self._out.verdicts.extend(Verdict("relearn", *key) for key in self._homes.showing(entry))
         docket.lingering.remember(entry, self._now_ms)
         self._out.incidents.append(_copy(incident))
         if entry.alerted >= 0:
@@ -349,7 +360,9 @@ class Step:
         if is_forecast(incident.peak.evidence):
             said = said._replace(type="forecast", severity=min(said.severity, Severity.WARNING))
         critical = self._docket.budget(Severity.CRITICAL, len(self._view.signals))
-        entry.take(said, affordable=entry.false_per_week <= critical)
+        # Nobody waits for a second item when safety is at stake.
+        entry.take(said, affordable=entry.false_per_week <= critical or said.type == "safety")
+        entry.grow(self._now_ms, self._view.signals)
         before = self._before.get(incident.fingerprint)
         if (
             before is None
