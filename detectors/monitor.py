@@ -34,12 +34,10 @@ from detectors.scales import Scales
 from detectors.scoring import Scored, Scoring
 from detectors.sketches.window import WindowBlock
 from detectors.tails import Tails
-from detectors.view import View
+from detectors.view import VOLUME, View
 from detectors.volumes import Volumes
 
 SCHEMA: Final = 3
-VOLUME: Final = "request_rate"
-"""The signal whose count is the number of interactions."""
 _GROWN: Final = 1.1
 """Evidence that grew by this factor is news."""
 
@@ -116,7 +114,14 @@ class Detect:
         self._mixes = Mixes(params.mixes, parts, signals.values(), self._rows, base_window_ms)
         self._order = {name: at for at, name in enumerate((*self._column, *self._mixes.column))}
         self._view = View(
-            self._column, self._rows, self._glr, self._baseline, self._scales, self._volumes, self._mixes
+            self._column,
+            self._rows,
+            self._glr,
+            self._baseline,
+            self._scales,
+            self._volumes,
+            self._observed,
+            self._mixes,
         )
         self._said = [Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0)) for _ in self._detectors]
         self._book = RuleBook(rules, {s.name: s for s in self._signals}, params.repeat_secs)

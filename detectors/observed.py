@@ -53,6 +53,11 @@ class Observed:
         result: Floats = self._seen.rows[row, column] * kept / watched_ms * HOUR_MS
         return result
 
+    def known_share(self, row: int, column: int, of: int) -> float:
+        """Observations of one signal for each of another signal, of one row; 0 for a row never seen."""
+        whole = float(self._seen.rows[row, of])
+        return float(self._seen.rows[row, column]) / whole if whole > 0.0 else 0.0
+
     def to_state(self) -> State:
         return {"seen": self._seen.to_state(), "rows": self._rows.to_state()}
 

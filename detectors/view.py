@@ -7,7 +7,7 @@ judging at all signals of one segment, and an array operation costs as much for 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -16,10 +16,14 @@ from detectors.baseline import Baseline
 from detectors.drift.glr import Glr
 from detectors.incidents.effects import Effect
 from detectors.mixes.monitor import Mixes
+from detectors.observed import Observed
 from detectors.records import SegmentKey
 from detectors.rows import Rows
 from detectors.scales import Scales
 from detectors.volumes import Volumes
+
+VOLUME: Final = "request_rate"
+"""The signal whose count is the number of interactions."""
 
 
 class _Changes(NamedTuple):
@@ -45,6 +49,7 @@ class View:
         baseline: Baseline,
         scales: Scales,
         volumes: Volumes,
+        observed: Observed,
         mixes: Mixes,
     ) -> None:
         """``column`` is the position of each monitored signal."""
@@ -54,6 +59,7 @@ class View:
         self._baseline = baseline
         self._scales = scales
         self._volumes = volumes
+        self._observed = observed
         self._mixes = mixes
         self._now_ms = 0
         self._changes: _Changes | None = None
@@ -81,13 +87,21 @@ class View:
             self._effects[series] = self._effect_of(series)
         return self._effects[series]
 
-    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
-        """Interactions of ``child`` in the last hours over those of ``parent``; 0 where unknown."""
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = VOLUME) -> float:
+        """Interactions of ``child`` in the last hours over those of ``parent``; 0 where unknown.
+
+        With a ``signal``: of those interactions that have it, as far as the last day tells.
+        """
         one, other = self._rows.row(child), self._rows.row(parent)
         if one is None or other is None:
             return 0.0
         whole = self._volumes.recent(other, self._now_ms)
-        return self._volumes.recent(one, self._now_ms) / whole if whole > 0 else 0.0
+        share = self._volumes.recent(one, self._now_ms) / whole if whole > 0 else 0.0
+        column = self._column.get(signal)
+        if column is None:
+            return share
+        mine, theirs = (self._observed.known_share(row, column, self._column[VOLUME]) for row in (one, other))
+        return share * mine / theirs if theirs > 0.0 else 0.0
 
     def known_for_ms(self, segment: SegmentKey) -> int:
         """How long the segment has been watched; 0 for one that is not."""

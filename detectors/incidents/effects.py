@@ -38,8 +38,11 @@ class Effects(Protocol):
         """
         ...
 
-    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
-        """Recent interactions of ``child`` over those of ``parent``, whatever their relation; 0 where unknown."""
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = ...) -> float:
+        """Recent interactions of ``child`` over those of ``parent``, whatever their relation; 0 where unknown.
+
+        With a ``signal`` only those interactions count that have it.
+        """
         ...
 
     def known_for_ms(self, segment: SegmentKey) -> int:
@@ -57,8 +60,8 @@ class Without:
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
         return None if (segment, signal) in self._returned else self._effects.effect(segment, signal)
 
-    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
-        return self._effects.share(child, parent)
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "request_rate") -> float:
+        return self._effects.share(child, parent, signal)
 
     def known_for_ms(self, segment: SegmentKey) -> int:
         return self._effects.known_for_ms(segment)
@@ -70,7 +73,7 @@ class _Nothing:
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
         return None
 
-    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "request_rate") -> float:
         return 0.0
 
     def known_for_ms(self, segment: SegmentKey) -> int:

@@ -48,6 +48,8 @@ AS_CLEAR: Final = 0.85
 AS_LARGE: Final = 0.8
 PART_AS_CLEAR: Final = 0.8
 """A part that carries the whole change is about as clear as the whole: without dilution it should be clearer."""
+ALONE: Final = 0.97
+"""A part with this share of the whole is all of it."""
 MAX_DIMENSIONS: Final = 4
 """How often a change is followed into a part of the segment before."""
 
@@ -80,7 +82,7 @@ def explains(x: Finding, y: Finding, signal: Signal, effects: Effects, least: fl
     if within(y.segment, x.segment):
         ours, theirs = relative_size(signal, x.effect), relative_size(signal, y.effect)
         return ours != 0.0 and SAME_SIZE[0] <= theirs / ours <= SAME_SIZE[1]
-    share = share_within(x.segment, y.segment, effects)
+    share = share_within(x.segment, y.segment, signal, effects)
     size = size_of(signal, y.effect)
     return size != 0.0 and carried(signal, share, x.effect) / size >= least
 
@@ -109,7 +111,15 @@ def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, eff
         if not better:
             break
         owner = min(better, key=lambda c: (-c.effect.nats, len(c.segment.dimensions), c.segment))
-    return owner
+    # Where only one part has the signal at all, that part is what the change is about.
+    alone = [
+        c
+        for c in candidates
+        if within(c.segment, owner.segment)
+        and effects.share(c.segment, owner.segment) < ALONE
+        and share_within(c.segment, owner.segment, signal, effects) >= ALONE
+    ]
+    return min(alone, key=lambda c: (len(c.segment.dimensions), -c.effect.nats, c.segment), default=owner)
 
 
 def as_large(one: Finding, other: Finding, signal: Signal) -> bool:

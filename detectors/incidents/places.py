@@ -30,13 +30,16 @@ def disjoint(one: SegmentKey, other: SegmentKey) -> bool:
     return any(values.get(d, v) != v for d, v in zip(*other, strict=True))
 
 
-def share_within(child: SegmentKey, parent: SegmentKey, effects: Effects) -> float:
-    """The largest share of ``parent`` that ``child`` can have, in [0, 1]; exact where it lies within it."""
+def share_within(child: SegmentKey, parent: SegmentKey, signal: Signal, effects: Effects) -> float:
+    """The largest share that ``child`` can have of what has the signal in ``parent``, in [0, 1].
+
+    Exact where it lies within it.
+    """
     if within(parent, child):
         return 1.0
     if disjoint(child, parent):
         return 0.0
-    return min(1.0, effects.share(child, parent))
+    return min(1.0, effects.share(child, parent, signal.name))
 
 
 def size_of(signal: Signal, effect: Effect) -> float:

@@ -55,7 +55,7 @@ class Half:
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 7 * 86_400_000
 
-    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
         return 0.5
 
 

@@ -116,7 +116,7 @@ class World:
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 7 * 86_400_000
 
-    def share(self, child: SegmentKey, parent: SegmentKey) -> float:
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
         return size(child) / size(parent)
 
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
