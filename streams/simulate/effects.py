@@ -7,7 +7,7 @@ that is relabelled, a tail, a thinned volume) it draws from a random stream of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,13 +80,24 @@ class Active:
     def __init__(
         self, effects: Sequence[Effect], at_ms: NDArray[np.int64], columns: Columns, seed: int, block: int
     ) -> None:
-        self._felt: list[tuple[Effect, Floats, np.random.Generator, NDArray[np.bool_]]] = []
-        for number, effect in enumerate(effects):
-            height = effect.height(at_ms, columns)
+        self._effects, self._at_ms, self._key = effects, at_ms, [seed, _EFFECTS, block]
+        self._by_number: dict[int, tuple[Effect, Floats, np.random.Generator, NDArray[np.bool_]]] = {}
+        self._feel(range(len(effects)), columns)
+
+    def relabelled(self, columns: Columns) -> None:
+        """Rows have new labels: effects that only change what is behind a label hit those that have it now."""
+        self._feel((n for n, effect in enumerate(self._effects) if not effect.labels), columns)
+
+    def _feel(self, numbers: Iterable[int], columns: Columns) -> None:
+        for number in numbers:
+            effect = self._effects[number]
+            height = effect.height(self._at_ms, columns)
+            self._by_number.pop(number, None)
             if height.any():
-                rng = np.random.default_rng([seed, _EFFECTS, block, number])
-                tail = rng.random(len(at_ms)) < effect.tail_share * height
-                self._felt.append((effect, height, rng, tail))
+                rng = np.random.default_rng([*self._key, number])
+                tail = rng.random(len(self._at_ms)) < effect.tail_share * height
+                self._by_number[number] = (effect, height, rng, tail)
+        self._felt = [self._by_number[number] for number in sorted(self._by_number)]
 
     def ratio(self, name: str, base: float | Floats) -> float | Floats:
         """The probability of ``name`` per row: ``base``, moved towards each effect's value by its height."""

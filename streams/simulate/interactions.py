@@ -90,12 +90,15 @@ def interactions(
     columns |= {name: np.full(n, value, dtype=object) for name, value in forced.items()}
     active = Active(effects, at_ms, columns, seed, block)
     drawn = columns["model_requested"] if "model_requested" not in forced else None
+    tenants = columns["tenant"]
     for name in ("tenant", "topic", "prompt_version", "model_requested"):
         columns[name] = active.relabel(name, columns[name])
     if columns["model_requested"] is not drawn:
         model = np.array([_MODEL_CODES[name] for name in columns["model_requested"]], np.intp)
         columns["model_served"] = of_model("served").astype(object)
         columns["provider"] = of_model("provider").astype(object)
+    if columns["tenant"] is not tenants:
+        active.relabelled(columns)
 
     def happens(name: str) -> NDArray[np.bool_]:
         hit: NDArray[np.bool_] = rng.random(n) < active.ratio(name, ref.RATIOS[name])

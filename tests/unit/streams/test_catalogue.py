@@ -114,6 +114,15 @@ def test_rows_outside_the_segment_are_untouched(name: str, quiet: tuple[Rows, Ro
             assert touched[row["event_id"]] == row
 
 
+def test_what_happens_to_a_newcomer_happens_to_the_newcomer() -> None:
+    """T6: its rows are other tenants' rows under a new name, so the effect must look at the new one."""
+    rows, _ = records(plan("T6", "severe", START_MS, SPAN))
+    new = [row for row in rows if row["tenant"] == "tenant-new"]
+    assert 0.03 < len(new) / len(rows) < 0.07
+    assert mean(new, "refusal") == pytest.approx(0.77, abs=0.1)
+    assert mean([row for row in rows if row["tenant"] != "tenant-new"], "refusal") < 0.04
+
+
 def test_every_record_of_every_scenario_is_accepted_by_the_decoder() -> None:
     decoders = {"interaction": decode_interaction, "feedback": decode_feedback, "change": decode_change}
     short = Span(START_MS, START_MS + 40_000, 15 * 86_400.0, 1)
