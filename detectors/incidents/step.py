@@ -88,12 +88,8 @@ class Step:
             if not found.firing:
                 self._is_back(found)
         # A detector goes on speaking of what was until its series is thawed, which is after this step.
-        statistical = [
-            e
-            for e in ordered
-            if e.firing and e.family != "rule" and (e.segment, e.signal) not in self._returned
-        ]
-        self._take_statistical(statistical)
+        speaking = [e for e in ordered if e.firing and (e.segment, e.signal) not in self._returned]
+        self._take_statistical([e for e in speaking if e.family != "rule"])
         for found in ordered:
             if found.firing and found.family == "rule":
                 self._take_rule(found)
@@ -183,10 +179,8 @@ class Step:
 
     def _join_open(self, findings: list[Finding], given: Mapping[SeriesKey, list[Evidence]]) -> list[Finding]:
         """Put findings to the open incidents that they belong to; returns the others."""
-        for home in (
-            self._homes.of_the_signal,
-            self._homes.of,
-        ):  # the same signal first: it may move an incident
+        # The same signal first: it may move an incident.
+        for home in (self._homes.of_the_signal, self._homes.of):
             left = []
             for finding in findings:
                 entry = home(finding)
