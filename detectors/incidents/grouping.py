@@ -81,10 +81,22 @@ def explains(x: Finding, y: Finding, signal: Signal, effects: Effects, least: fl
         return False
     if within(y.segment, x.segment):
         ours, theirs = relative_size(signal, x.effect), relative_size(signal, y.effect)
-        return ours != 0.0 and SAME_SIZE[0] <= theirs / ours <= SAME_SIZE[1]
+        if ours == 0.0 or theirs / ours < SAME_SIZE[0]:
+            return False
+        return theirs / ours <= SAME_SIZE[1] or _by_chance(y, 1.0 - ours / theirs)
     share = share_within(x.segment, y.segment, signal, effects)
     size = size_of(signal, y.effect)
-    return size != 0.0 and carried(signal, share, x.effect) / size >= least
+    part = carried(signal, share, x.effect) / size if size != 0.0 else 0.0
+    return part >= least or (part >= 0.5 * least and _by_chance(y, 1.0 - part))
+
+
+def _by_chance(found: Finding, rest: float) -> bool:
+    """Whether the share ``rest`` of a change, the other part of which is explained, is nothing to speak of.
+
+    Of many small segments that share a change, those are seen first which chance makes look worst. Evidence grows
+    with the square of a change.
+    """
+    return found.effect.nats * rest**2 < CLEAR_NATS
 
 
 def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, effects: Effects) -> Finding:

@@ -142,7 +142,8 @@ def taken_over(owner: SegmentKey, own: Mapping[str, Finding], view: View) -> flo
 def _rates(owner: SegmentKey, reference: Finding, view: View, *, siblings: bool) -> dict[SegmentKey, Effect]:
     """Clear changes of traffic among the ``siblings`` of a segment, or else among models."""
     found = {}
-    for segment in view.segments:
+    # One that has stopped has no records in this window.
+    for segment in (owner, *(other for other in view.segments if other != owner)):
         sibling = siblings and segment.dimensions == owner.dimensions
         if segment == FLEET or not (sibling or set(segment.dimensions) in _MODELS):
             continue
