@@ -243,6 +243,11 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
     on_begin: Callable[[list[Begin]], None] | None = None
     on_revoked: Callable[[set[TP]], None] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._held_back: list[Chunk] = []
+        """Fetched, and not yielded while the flow stood still."""
+
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -250,15 +255,18 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         self,
         timeout: float,  # noqa: ASYNC109
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        chunks, _active = await self._wait_next_records(timeout)
-        if not chunks or self.should_stop:
-            return
-        generation = self.app.consumer_generation_id
-        for chunk in chunks:
-            # After a rebalance every partition begins again at its committed offset: nothing is lost here.
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+        # The flow may stand still when a fetch returns, which was out while the group rebalanced. What it brings
+        # may be of the present epoch, where it would be missing: it waits for the flow.
+        fetched, _active = await self._wait_next_records(0.0 if self._held_back else timeout)
+        chunks, self._held_back = [*self._held_back, *(fetched or ())], []
+        for number, chunk in enumerate(chunks):
+            if self.should_stop:
                 return
-            yield chunk.tp, self._chunk_message(chunk, generation)
+            if not self.flow_active:
+                self._held_back = chunks[number:]
+                return
+            if self._thread.epochs.get(chunk.tp) == chunk.epoch:
+                yield chunk.tp, self._chunk_message(chunk, self.app.consumer_generation_id)
 
     def _chunk_message(self, chunk: Chunk, generation: int) -> ConsumerMessage:
         # The *first* offset: with the last one Faust would take the records between two chunks for a gap in

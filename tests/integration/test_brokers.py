@@ -16,6 +16,7 @@ from streams.topic_admin import create_topics
 from streams.topics import CHANGES, INTERACTIONS, STATE, TOPICS
 from streams.transport import TP, Begin, Chunk, Superseded
 from tests.support.brokers import Broker, committed, make_topics, send
+from tests.support.processes import eventually
 
 PARTITIONS = 12
 RECORDS = 500
@@ -136,6 +137,26 @@ async def test_partitions_are_served_in_turn(broker: Broker, tmp_path: Path) -> 
     halfway = turns[: len(turns) // 2]
     assert {turns.count(tp) for tp in of_last} == {RECORDS // 10}
     assert min(halfway.count(tp) for tp in of_last) > 0, halfway
+
+
+async def test_what_a_fetch_brings_while_the_flow_stands_still_waits_for_it(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """As when a fetch is out while the group rebalances, and returns when its partitions have begun again."""
+    reader = Reader(broker, tmp_path)
+    tp = TP(INTERACTIONS, 0)
+    await make_topics(reader.config)
+    async with reader:
+        consumer = reader.app.chunk_consumer
+        fetcher = consumer._thread._consumer._fetcher
+        await asyncio.to_thread(eventually, lambda: consumer.fetches and fetcher._fetch_waiters)
+        consumer.stop_flow()
+        await send(reader.config, INTERACTIONS, {0: values(0, count=1)})
+        await asyncio.to_thread(eventually, lambda: consumer._thread._handed_over[tp])
+        consumer.resume_flow()
+        await send(reader.config, INTERACTIONS, {0: values(0, first=1, count=1)})
+        await reader.until(lambda: reader.count() >= 2)
+    assert [chunk.sequence for chunk in reader.chunks] == [0, 1]
 
 
 async def test_a_commit_is_where_the_next_reader_begins(broker: Broker, tmp_path: Path) -> None:
