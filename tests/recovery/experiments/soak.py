@@ -38,6 +38,8 @@ MAX_GROWTH_RATIO: Final = 1.10
 MAX_MORE_FILES: Final = 16
 """A restarted neighbour and a rebalance open connections for a moment."""
 DOWN_SECS: Final = 5.0
+SESSION_SECS: Final = 2 * DOWN_SECS
+"""Longer than an outage: whoever is thought dead meanwhile is fenced when it saves a checkpoint, and ends."""
 
 
 class _Length(NamedTuple):
@@ -101,6 +103,7 @@ def soak(scale: Scale) -> Outcome:
             scale.folder / "run",
             PARTITIONS,
             checkpoint={"interval_secs": 2.0 if scale.short else 10.0, "store": "topic"},
+            kafka={"session_timeout_secs": SESSION_SECS, "chunk_records": 300},
         )
         workers = _Workers(run, stack, proxy)
         usage = stack.enter_context(Usage(lambda: [workers.steady.pid], every_secs=1.0))
