@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -40,22 +40,22 @@ class New(NamedTuple):
 class Counts:
     """The open panes of all groups."""
 
-    def __init__(
-        self, mixes: Sequence[str], pane_events: int, pane_secs: int, usual: Callable[[Ints], Floats]
-    ) -> None:
-        """``mixes`` are the names of the signals, in the order of their columns; ``usual`` says which share is
-        expected of each series now, NaN for what is not known yet."""
+    def __init__(self, mixes: Sequence[str], pane_events: int, pane_secs: int) -> None:
+        """``mixes`` are the names of the signals, in the order of their columns."""
         self.directory = Directory()
         self._mixes = tuple(mixes)
         self._pane_events = pane_events
         self._pane_ms = pane_secs * 1000
-        self._usual = usual
         self._groups = Columns(
             stage=(np.int8, -1), other=(np.int64, NONE), n=(np.int64, 0), start=(np.int64, -1),
             seen=(np.float64, 0.0), panes=(np.int64, 0), settled=(np.float64, 0.0),
         )  # fmt: skip
         self._series = Columns(
-            group=(np.int64, NONE), pair=(np.int64, NONE), held=(np.int64, 0), first=(np.int64, -1)
+            group=(np.int64, NONE),
+            pair=(np.int64, NONE),
+            held=(np.int64, 0),
+            first=(np.int64, -1),
+            usual=(np.float64, np.nan),
         )
         self._mix_of_slot: Ints | None = None
 
@@ -91,21 +91,25 @@ class Counts:
         if (group == NONE).any():
             room = group != NONE
             group, which, count = group[room], which[room], count[room]
-        touched = np.unique(group)
+        touched = np.flatnonzero(np.bincount(group))
         groups = self._groups
         series = self._find(group, labels, which)
         unknown = np.flatnonzero(series == NONE)
-        for at in unknown.tolist():
-            self._unknown(int(group[at]), labels[which[at]], int(count[at]), new)
+        learning = groups["stage"][group[unknown]] == Stage.LEARNING
+        at = unknown[learning]
+        for one, label, seen in zip(group[at].tolist(), which[at].tolist(), count[at].tolist(), strict=True):
+            self.directory.count(one, labels[label], seen)
+        for one in unknown[~learning].tolist():
+            self._admit(int(group[one]), labels[which[one]], new)
         if new:
             series = self._find(group, labels, which)
         np.add.at(groups["n"], group, count)
         starts = groups["start"]
         starts[touched] = np.where(starts[touched] < 0, block.window_start_ms, starts[touched])
         followed = series >= 0
-        seen, first = series[followed], self._series["first"]
-        np.add.at(self._series["held"], seen, count[followed])
-        first[seen] = np.where(first[seen] < 0, block.window_start_ms, first[seen])
+        series, first = series[followed], self._series["first"]
+        np.add.at(self._series["held"], series, count[followed])
+        first[series] = np.where(first[series] < 0, block.window_start_ms, first[series])
         return touched, new
 
     def _find(self, group: Ints, labels: Sequence[str], which: Ints) -> Ints:
@@ -131,12 +135,9 @@ class Counts:
                 self._groups["stage"][at] = Stage.LEARNING
         return at
 
-    def _unknown(self, group: int, label: str, count: int, new: list[New]) -> None:
-        """A label that is not followed: to be counted while the group learns, else followed if there is room."""
+    def _admit(self, group: int, label: str, new: list[New]) -> None:
+        """A label that is not followed will be, if there is room."""
         stage = self._groups["stage"][group]
-        if stage == Stage.LEARNING:
-            self.directory.count(group, label, count)
-            return
         begun = self.directory.admit(group, label)
         self._begin(group, begun, new)
         if stage == Stage.CONSTANT and begun:
@@ -160,11 +161,18 @@ class Counts:
         self._groups["stage"][group] = known.stage
         self._groups["other"][group] = known.series.get(OVERFLOW_VALUE, NONE) if known.full else NONE
 
-    def close(self, touched: Ints, now_ms: int) -> tuple[Completed, list[New]]:
-        """The panes that are complete among these groups, and the series that begin with them."""
+    def close(self, touched: Ints, start_ms: int, now_ms: int) -> tuple[Completed, list[New]]:
+        """The panes that are complete after a window, and the series that begin with them.
+
+        Panes end together, when the clock says so: to look at many costs little more than to look at one. Those of
+        the groups that the window ``touched`` end before if they show much already.
+        """
         groups, new = self._groups, list[New]()
-        full = touched[groups["n"][touched] >= self._pane_events]
-        full = full[(now_ms - groups["start"][full] >= self._pane_ms) | self._surprising(full)]
+        if start_ms // self._pane_ms != now_ms // self._pane_ms:
+            full = np.flatnonzero(groups["n"] >= self._pane_events)
+        else:
+            full = touched[groups["n"][touched] >= self._pane_events]
+            full = full[self._surprising(full)] if len(full) else full
         if not len(full):
             return _nothing(), new
         n, start = groups["n"].copy(), groups["start"].copy()
@@ -188,13 +196,17 @@ class Counts:
         begun = np.where(first >= 0, first, start[group])
         return Completed(series, held / counted, counted.astype(np.float64), counted, begun), new
 
+    def expect(self, series: Ints, usual: Floats) -> None:
+        """Which share is expected of each series, NaN for what is not known yet."""
+        self._series["usual"][series] = np.clip(usual, 0.0, 1.0)
+
     def _surprising(self, full: Ints) -> Bools:
         """Which groups show so much already that their panes should not wait."""
         asked = np.zeros(len(self._groups) + 1, bool)
         asked[full] = self._groups["stage"][full] == Stage.JUDGED
         series = np.flatnonzero(asked[self._series["group"]])
         group = self._series["group"][series]
-        n, usual = self._groups["n"][group], self._usual(series)
+        n, usual = self._groups["n"][group], self._series["usual"][series]
         off = self._series["held"][series] - n * usual
         found = np.zeros(len(self._groups), bool)
         found[group[off**2 >= _SURPRISE**2 * (1.0 + n * usual * (1.0 - usual))]] = True

@@ -66,7 +66,7 @@ class MixesParams(Params):
     )
     pane_secs: int = Field(
         default=60, ge=1, le=3600,
-        description="Least length of a pane of a mix, unless a label's count is 4 standard deviations off.",
+        description="Panes of mixes end together, this often; before that if a count is 4 standard deviations off.",
     )  # fmt: skip
     half_life_panes: int = Field(
         default=4320, ge=10, le=1_000_000,
@@ -100,7 +100,7 @@ class Mixes:
         scales = Scales([_SHARE], 1, base_window_ms)
         slow = parts.baseline.model_copy(update={"half_life_panes": params.half_life_panes})
         self._half_life = params.half_life_panes
-        self._counts = Counts(list(self.column), params.events, params.pane_secs, self._usual)
+        self._counts = Counts(list(self.column), params.events, params.pane_secs)
         self._baseline = Baseline(slow, scales, 1)
         self._scoring = Scoring(scales, self._baseline)
         self._glr = Glr(parts.glr)
@@ -108,7 +108,6 @@ class Mixes:
         self._frozen = Frozen(parts.frozen)
         self._pairs = Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0), mover=(np.int64, -1))
         self._retired_ms = -1
-        self._now_ms = 0
 
     def close(self, block: WindowBlock, rows: Ints, freed: Ints) -> list[Evidence]:
         """Take in the next window; ``rows`` are those of its segments, ``freed`` were given up before it."""
@@ -116,14 +115,14 @@ class Mixes:
             return []
         now_ms = block.window_end_ms
         self._make_room(freed, now_ms)
-        self._now_ms = now_ms
         touched, new = self._counts.add(block, rows)
         self._begin(new, now_ms)
-        done, new = self._counts.close(touched, now_ms)
+        done, new = self._counts.close(touched, block.window_start_ms, now_ms)
         self._begin(new, now_ms)
         if not len(done.series):
             return []
         scored = self._score(done, now_ms)
+        self._counts.expect(done.series, np.where(scored.ref.ready, scored.ref.expected, np.nan))
         pair = self._counts.pair_of(done.series)
         evidence = self._detect(scored, pair, block) + self._back(scored, block)
         self._learn(scored, pair, now_ms)
@@ -213,10 +212,8 @@ class Mixes:
                 mean_n = one.seen / max(one.panes, 1)
                 weight = min(one.seen, mean_n * self._half_life / np.log(2.0))
                 self._baseline.begin(index, one.share, weight, one.panes, now_ms)
-
-    def _usual(self, series: Ints) -> Floats:
-        ref = self._baseline.reference(series, self._now_ms)
-        return np.where(ref.ready, np.clip(ref.expected, 0.0, 1.0), np.nan)
+            ref = self._baseline.reference(index, now_ms)
+            self._counts.expect(index, np.where(ref.ready, ref.expected, np.nan))
 
     def _score(self, done: Completed, now_ms: int) -> Scored:
         """Beside what was to be expected: where two hours of the week differ, anything between them."""
