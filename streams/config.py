@@ -114,7 +114,7 @@ class SegmentsConfig(_Section):
     max_per_segmentation: int = Field(
         1000, ge=1, le=100_000, description="Segments of one segmentation; more go to __other__."
     )
-    max_total: int = Field(5000, ge=1, le=1_000_000, description="Segments in total; more go to __other__.")
+    max_total: int = Field(2000, ge=1, le=1_000_000, description="Segments in total; more go to __other__.")
     retire_after_days: float = Field(
         14.0, gt=0, le=3650, description="A segment without events this long gives its place back."
     )
