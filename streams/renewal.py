@@ -25,6 +25,8 @@ from streams.state_sqlite import STATE_FILE, SqliteStateStore
 from streams.topics import ALERTS, INPUTS, PARTIALS, RECORDED, TOPICS, partitions_of
 
 BATCH_RECORDS: Final = 2000
+QUIET_MS: Final = 1000
+"""A log that gives nothing for so long, with nobody writing, has no more."""
 
 _Offsets = dict[TopicPartition, OffsetAndMetadata]
 """What a group has committed: where it begins, and what it keeps beside that."""
@@ -70,7 +72,7 @@ async def _move_records(config: Config, old: End, new: End, position: int) -> in
     consumer = AIOKafkaConsumer(**client_settings(old.kafka), client_id=FROM_CLIENT, enable_auto_commit=False)
     producer = AIOKafkaProducer(**producer_settings(new.kafka), client_id=TO_CLIENT, linger_ms=5)
     begin_at: dict[str, _Offsets] = {group: {} for group in committed}
-    moved = 0
+    begins: dict[TopicPartition, int] = {}
     async with consumer, producer:
         for tp in tps:
             offsets = _offsets(config, tp, committed)
@@ -79,10 +81,11 @@ async def _move_records(config: Config, old: End, new: End, position: int) -> in
             first = position if tp.topic == PARTIALS else min(offsets.values())
             if tp.topic == ALERTS:  # workers look there for what is firing
                 first = max(0, min(first, (await consumer.end_offsets([tp]))[tp] - REREAD_RECORDS))
-            moved += await _copy(consumer, producer, tp, first)
+            begins[tp] = first
             for group, offset in offsets.items():
                 said = committed[group].get(tp)
                 begin_at[group][tp] = OffsetAndMetadata(max(0, offset - first), said.metadata if said else "")
+        moved = await _copy(consumer, producer, begins)
     for group, of_partitions in begin_at.items():
         await _commit(new.kafka, group, of_partitions)
     return moved
@@ -144,15 +147,22 @@ def _member(kafka: KafkaConfig, group: str, client_id: str) -> Any:
     )
 
 
-async def _copy(consumer: Any, producer: Any, tp: TopicPartition, first: int) -> int:
-    """Copy a partition from ``first`` on; returns when all is durable."""
-    consumer.assign([tp])
-    end = (await consumer.end_offsets([tp]))[tp]
-    if first >= end:
-        return 0
-    consumer.seek(tp, first)
-    while await consumer.position(tp) < end:
-        found = await consumer.getmany(timeout_ms=500, max_records=BATCH_RECORDS)
+async def _copy(consumer: Any, producer: Any, begins: dict[TopicPartition, int]) -> int:
+    """Copy each partition from an offset on; returns how many records that were, when all are durable.
+
+    The embedded broker gives the offset of its last batch as the end of a log, so the end is where no more comes.
+    """
+    consumer.assign(list(begins))
+    for tp, first in begins.items():
+        consumer.seek(tp, first)
+    ends = await consumer.end_offsets(list(begins))
+    moved = 0
+    while True:
+        found = await consumer.getmany(timeout_ms=QUIET_MS, max_records=BATCH_RECORDS)
+        if not found:
+            reached = [await consumer.position(tp) >= end for tp, end in ends.items()]
+            if all(reached):
+                return moved
         sent = [
             await producer.send(
                 tp.topic,
@@ -162,8 +172,9 @@ async def _copy(consumer: Any, producer: Any, tp: TopicPartition, first: int) ->
                 timestamp_ms=record.timestamp,
                 headers=list(record.headers) or None,
             )
-            for record in found.get(tp, ())
+            for tp, records in found.items()
+            for record in records
         ]
         for delivery in sent:
             await delivery
-    return int(end - first)
+        moved += len(sent)

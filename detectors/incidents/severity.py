@@ -111,7 +111,7 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
     "context_drift": {
         "idk_ratio": Bound(0.035, 0.12),
         "user_corrected_ratio": Bound(0.007, 0.02),
-        "index_age_typical_days": Bound(0.8, 1.9),
+        "index_age_typical_days": Bound(0.7, 1.6),
     },
     "data_incident": {
         "retrieved_chunks_mean": Bound(0.2, 0.9, 0.05),
@@ -123,7 +123,7 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
         ("latency_typical_ms", "latency_p50_ms", "ttft_typical_ms", "ttft_p50_ms"), _LATENCY
     ),
     "latency_tail": {"latency_tail_ratio": Bound(0.005, 0.06, 0.1), "latency_p99_ms": Bound(0.3, NEVER)},
-    "context_growth": {"tokens_in_typical": Bound(0.33, 0.78, 0.1), "tokens_in_mean": Bound(0.33, 0.78, 0.1)},
+    "context_growth": {"tokens_in_typical": Bound(0.2, 0.5, 0.1), "tokens_in_mean": Bound(0.2, 0.5, 0.1)},
     "cost_drift": dict.fromkeys(
         (
             "cost_typical_usd",
