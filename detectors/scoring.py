@@ -65,9 +65,9 @@ class Scoring:
         panes, ref = scored.panes, scored.ref.take(at)
         index = panes.series[at]
         column = index % self._signals
-        family, n = self._family[column], panes.n[at]
-        rate, ratio = family == NEGATIVE_BINOMIAL, family == BERNOULLI
         hoped = self.hoped(index, ref)
+        family, n = hoped.family, panes.n[at]
+        rate, ratio = family == NEGATIVE_BINOMIAL, family == BERNOULLI
         # One dear request is no change of spend: a pane counts for what its usual panes make likely.
         likely = ref.expected + _SPEND_SIGMAS * np.sqrt(np.maximum(ref.event_variance, 0.0))
         x = np.where(self._scales.is_spend[column], np.minimum(scored.x[at], likely), scored.x[at])

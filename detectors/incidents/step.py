@@ -87,9 +87,7 @@ class Step:
         for found in ordered:
             if not found.firing:
                 self._is_back(found)
-        # A detector goes on speaking of what was until its series is thawed, which is after this step.
-        speaking = [e for e in ordered if e.firing and (e.segment, e.signal) not in self._returned]
-        self._take_statistical([e for e in speaking if e.family != "rule"])
+        self._take_statistical([e for e in ordered if e.firing and e.family != "rule"])
         for found in ordered:
             if found.firing and found.family == "rule":
                 self._take_rule(found)
