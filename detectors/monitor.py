@@ -21,6 +21,7 @@ from detectors.drift.glr import Glr
 from detectors.explaining import Explainer
 from detectors.extremes import Extremes, tails_of
 from detectors.frozen import Frozen, FrozenParams
+from detectors.incidents.effects import VOLUME
 from detectors.incidents.severity import Effect, severity_of
 from detectors.mixes.monitor import LEVEL, Mixes, MixesParams, Parts
 from detectors.observed import Observed
@@ -34,7 +35,7 @@ from detectors.scales import Scales
 from detectors.scoring import Scored, Scoring
 from detectors.sketches.window import WindowBlock
 from detectors.tails import Tails
-from detectors.view import VOLUME, View
+from detectors.view import View
 from detectors.volumes import Volumes
 
 SCHEMA: Final = 3

@@ -7,23 +7,20 @@ judging at all signals of one segment, and an array operation costs as much for 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from detectors.base import Bools, Floats, Ints
 from detectors.baseline import Baseline
 from detectors.drift.glr import Glr
-from detectors.incidents.effects import Effect
+from detectors.incidents.effects import VOLUME, Effect
 from detectors.mixes.monitor import Mixes
 from detectors.observed import Observed
 from detectors.records import SegmentKey
 from detectors.rows import Rows
 from detectors.scales import Scales
 from detectors.volumes import Volumes
-
-VOLUME: Final = "request_rate"
-"""The signal whose count is the number of interactions."""
 
 
 class _Changes(NamedTuple):
@@ -87,6 +84,19 @@ class View:
             self._effects[series] = self._effect_of(series)
         return self._effects[series]
 
+    def changed(self, signal: str, least_nats: float) -> list[SegmentKey]:
+        """The segments in which a signal has changed this surely, also those that have stopped; none for mixes."""
+        column = self._column.get(signal)
+        if column is None:
+            return []
+        found, step = self._changes_now(), len(self._column)
+        rows = set(
+            np.flatnonzero(found.known[column::step] & (found.nats[column::step] >= least_nats)).tolist()
+        )
+        return (
+            sorted(segment for segment in self._rows.known if self._rows.row(segment) in rows) if rows else []
+        )
+
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = VOLUME) -> float:
         """Interactions of ``child`` in the last hours over those of ``parent``; 0 where unknown.
 
@@ -109,9 +119,7 @@ class View:
         return 0 if row is None else self._now_ms - self._rows.born_ms(row)
 
     def _effect_of(self, series: int) -> Effect | None:
-        if self._changes is None:
-            self._changes = self._all_changes()
-        found = self._changes
+        found = self._changes_now()
         if not found.known[series]:
             return None
         return Effect(
@@ -122,6 +130,11 @@ class View:
             expected=float(found.expected[series]),
             shift=float(found.shift[series]),
         )
+
+    def _changes_now(self) -> _Changes:
+        if self._changes is None:
+            self._changes = self._all_changes()
+        return self._changes
 
     def _all_changes(self) -> _Changes:
         signals = len(self._column)

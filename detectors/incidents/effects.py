@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from detectors.records import SegmentKey
+
+VOLUME: Final = "request_rate"
+"""The signal whose count is the number of interactions."""
 
 
 class Effect(NamedTuple):
@@ -38,6 +41,10 @@ class Effects(Protocol):
         """
         ...
 
+    def changed(self, signal: str, least_nats: float) -> Sequence[SegmentKey]:
+        """The segments in which a signal has changed this surely, also those that have stopped; in their order."""
+        ...
+
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = ...) -> float:
         """Recent interactions of ``child`` over those of ``parent``, whatever their relation; 0 where unknown.
 
@@ -60,7 +67,11 @@ class Without:
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
         return None if (segment, signal) in self._returned else self._effects.effect(segment, signal)
 
-    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "request_rate") -> float:
+    def changed(self, signal: str, least_nats: float) -> Sequence[SegmentKey]:
+        found = self._effects.changed(signal, least_nats)
+        return [segment for segment in found if (segment, signal) not in self._returned]
+
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = VOLUME) -> float:
         return self._effects.share(child, parent, signal)
 
     def known_for_ms(self, segment: SegmentKey) -> int:
@@ -73,7 +84,10 @@ class _Nothing:
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
         return None
 
-    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "request_rate") -> float:
+    def changed(self, signal: str, least_nats: float) -> Sequence[SegmentKey]:
+        return ()
+
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = VOLUME) -> float:
         return 0.0
 
     def known_for_ms(self, segment: SegmentKey) -> int:

@@ -7,10 +7,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from detectors.incidents.effects import Effect
-from detectors.incidents.grouping import Finding, better_owner
+from detectors.incidents.effects import VOLUME, Effect
+from detectors.incidents.findings import Finding
+from detectors.incidents.grouping import better_owner
 from detectors.incidents.judging import Conclusion, View
 from detectors.incidents.places import relative_size
+from detectors.incidents.shares import displaces
 from detectors.records import Evidence, Incident, Member, SegmentKey, Severity, Signal
 
 MAX_SERIES: Final = 1000
@@ -85,7 +87,7 @@ class Open(msgspec.Struct):
     false_per_week: float = 0.0
     """Of its rarest evidence, by chance; 0 where that is not calibrated."""
     moved: bool = False
-    """Whether it was given to another segment than at first."""
+    """Whether it was given to another segment than at first, for the same signal."""
     planned: bool = False
     """Whether an announced change says that it was to be expected."""
     largest: dict[str, float] = {}
@@ -201,12 +203,22 @@ def evidence_at(owner: Finding, like: Evidence) -> Evidence:
 
 
 def better_place(entry: Open, view: View) -> SeriesKey | None:
-    """The series of the incident's signal to which the cause rather belongs; an incident moves at most once."""
+    """The series to which the cause rather belongs: a volume that displaced the incident's mix, or the same signal.
+
+    Among the segments of one signal an incident moves at most once.
+    """
     incident = entry.incident
     known = entry.own.get(incident.signal)
-    if entry.moved or known is None:
+    if known is None:
         return None
     signal = view.signals[incident.signal]
+    if signal.kind == "mix":
+        volumes = [s for s in entry.series.values() if s.signal == VOLUME]
+        behind = [s for s in volumes if displaces(s.finding, known, view.effects)]
+        if behind:
+            return min(behind, key=lambda s: (-s.nats, len(s.segment.dimensions), s.segment)).key
+    if entry.moved:
+        return None
     better = [
         series
         for series in entry.series.values()

@@ -27,22 +27,18 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from detectors.incidents.effects import Effect, Effects
+from detectors.incidents.effects import VOLUME, Effects
+from detectors.incidents.findings import CLEAR_NATS, Finding, by_chance, in_order, near
 from detectors.incidents.places import carried, disjoint, relative_size, share_within, size_of, within
+from detectors.incidents.shares import displaces, volume_behind
 from detectors.records import SegmentKey, Signal
 
-NEAR_MS: Final = 900_000
-"""Onsets that differ by no more are near: feedback comes up to five minutes late, rates are read by the minute."""
-NEAR_SHARE: Final = 0.5
-"""The candidates for an onset lie a factor of two apart, seen from now."""
 SAME_SIGNAL: Final = 0.5
 """Share of a parent's change that its part must account for."""
 OTHER_SIGNAL: Final = 0.75
 """The same for a change of another signal: its owner must be nearly as good as its own."""
 SAME_SIZE: Final = (0.4, 2.0)
 """A child's change relative to its parent's that still is its parent's."""
-CLEAR_NATS: Final = 8.0
-"""From here on a segment can own a change."""
 AS_CLEAR: Final = 0.85
 """A larger segment with this share of the evidence is as clear, if its change is as large."""
 AS_LARGE: Final = 0.8
@@ -54,27 +50,6 @@ MAX_DIMENSIONS: Final = 4
 """How often a change is followed into a part of the segment before."""
 
 
-class Finding(NamedTuple):
-    """The change of one series."""
-
-    segment: SegmentKey
-    signal: str
-    effect: Effect
-    seen_ms: int
-    """When it was seen: the close of the window."""
-
-    @property
-    def up(self) -> bool:
-        """The direction; mixes have none and count as up."""
-        return self.effect.label is not None or self.effect.observed > self.effect.expected
-
-
-def near(one: Finding, other: Finding) -> bool:
-    """Whether both began at about the same time."""
-    took_ms = max(one.seen_ms - one.effect.since_ms, other.seen_ms - other.effect.since_ms)
-    return abs(one.effect.since_ms - other.effect.since_ms) <= max(NEAR_MS, NEAR_SHARE * took_ms)
-
-
 def explains(x: Finding, y: Finding, signal: Signal, effects: Effects, least: float = SAME_SIGNAL) -> bool:
     """Whether X's change accounts for Y's in the same signal; times are not looked at."""
     if x.up != y.up or disjoint(x.segment, y.segment):
@@ -83,20 +58,11 @@ def explains(x: Finding, y: Finding, signal: Signal, effects: Effects, least: fl
         ours, theirs = relative_size(signal, x.effect), relative_size(signal, y.effect)
         if ours == 0.0 or theirs / ours < SAME_SIZE[0]:
             return False
-        return theirs / ours <= SAME_SIZE[1] or _by_chance(y, 1.0 - ours / theirs)
+        return theirs / ours <= SAME_SIZE[1] or by_chance(y, 1.0 - ours / theirs)
     share = share_within(x.segment, y.segment, signal, effects)
     size = size_of(signal, y.effect)
     part = carried(signal, share, x.effect) / size if size != 0.0 else 0.0
-    return part >= least or (part >= 0.5 * least and _by_chance(y, 1.0 - part))
-
-
-def _by_chance(found: Finding, rest: float) -> bool:
-    """Whether the share ``rest`` of a change, the other part of which is explained, is nothing to speak of.
-
-    Of many small segments that share a change, those are seen first which chance makes look worst. Evidence grows
-    with the square of a change.
-    """
-    return found.effect.nats * rest**2 < CLEAR_NATS
+    return part >= least or (part >= 0.5 * least and by_chance(y, 1.0 - part))
 
 
 def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, effects: Effects) -> Finding:
@@ -134,6 +100,23 @@ def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, eff
     return min(alone, key=lambda c: (len(c.segment.dimensions), -c.effect.nats, c.segment), default=owner)
 
 
+def cause_of(
+    found: Finding,
+    segments: Iterable[SegmentKey],
+    signals: Mapping[str, Signal],
+    effects: Effects,
+    taken: Container[tuple[SegmentKey, str]],
+) -> Finding:
+    """The finding to which a change belongs: of the same signal, or the volume that displaced a mix.
+
+    ``segments`` are looked at unless a series of theirs is ``taken`` by an open incident.
+    """
+    volume = volume_behind(found, effects, taken) if signals[found.signal].kind == "mix" else None
+    cause = found if volume is None else volume
+    free = [segment for segment in segments if (segment, cause.signal) not in taken]
+    return owner_of(cause, free, signals[cause.signal], effects)
+
+
 def as_large(one: Finding, other: Finding, signal: Signal) -> bool:
     """Whether a change is hardly smaller than another."""
     return abs(relative_size(signal, one.effect)) >= AS_LARGE * abs(relative_size(signal, other.effect))
@@ -152,6 +135,9 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
 
 def shows(own: Mapping[str, Finding], found: Finding, signal: Signal, effects: Effects) -> bool:
     """Whether a finding only shows the change that an incident's owner, with the findings ``own``, has itself."""
+    volume = own.get(VOLUME)
+    if signal.kind == "mix" and volume is not None and displaces(volume, found, effects):
+        return True
     known = own.get(found.signal)
     if known is None:
         return False
@@ -206,11 +192,6 @@ def _as_good(segment: SegmentKey, found: Finding, signals: Mapping[str, Signal],
     return explains(here, found, signal, effects, OTHER_SIGNAL)
 
 
-def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Clearest first; ties by segment and signal, so that the order they came in does not matter."""
-    return sorted(findings, key=lambda f: (-f.effect.nats, f.segment, f.signal))
-
-
 class Group(NamedTuple):
     """Findings of one cause."""
 
@@ -237,8 +218,7 @@ def group(
         signal = signals[found.signal]
         home = next((g for g in groups if shows(g.own, found, signal, effects)), None)
         if home is None:
-            free = [segment for segment in segments if (segment, found.signal) not in taken]
-            owner = owner_of(found, free, signal, effects)
+            owner = cause_of(found, segments, signals, effects, taken)
             home = next((g for g in groups if agrees(g.owner, g.own, owner, signals, effects)), None)
             if home is None:
                 home = Group(owner.segment, {}, [])

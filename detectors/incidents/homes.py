@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from detectors.incidents.docket import Docket
+from detectors.incidents.effects import VOLUME
+from detectors.incidents.findings import Finding
 from detectors.incidents.firing import Open, SeriesKey
-from detectors.incidents.grouping import Finding, agrees, better_owner, explains, owner_of, shows
+from detectors.incidents.grouping import agrees, better_owner, cause_of, explains, shows
 from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View
+from detectors.incidents.shares import displaces
 from detectors.records import Evidence, SegmentKey
 
 
@@ -24,12 +27,21 @@ class Homes:
         return self.of_the_signal(finding) or self._agreeing(finding)
 
     def of_the_signal(self, finding: Finding) -> Open | None:
-        """The open incident whose change in the same signal this is a part of, or whose cause it shows better."""
-        signal, effects = self._view.signals[finding.signal], self._view.effects
+        """The open incident whose change in the same signal this is a part of, or whose cause it shows better.
+
+        Mixes and the volumes that displace them count as one signal.
+        """
+        signals, effects = self._view.signals, self._view.effects
+        signal = signals[finding.signal]
         for entry in self._docket.open.values():
             own = self._own(entry)
             if shows(own, finding, signal, effects):
                 return entry
+            head = own.get(entry.incident.signal)
+            if finding.signal == VOLUME and head is not None and signals[head.signal].kind == "mix":
+                if displaces(finding, head, effects):
+                    return entry
+                continue
             known = own.get(finding.signal)
             if known is not None and not entry.moved and better_owner(known, finding, signal, effects):
                 return entry
@@ -40,9 +52,8 @@ class Homes:
         entries = [(e, own) for e in self._docket.open.values() if (own := self._own(e))]
         if not entries:
             return None
-        view, signal = self._view, self._view.signals[finding.signal]
-        free = [s for s in view.segments if SeriesKey(s, finding.signal) not in self._docket.series]
-        owner = owner_of(finding, free, signal, view.effects)
+        view = self._view
+        owner = cause_of(finding, view.segments, view.signals, view.effects, self._docket.series)
         return next(
             (e for e, own in entries if agrees(e.incident.segment, own, owner, view.signals, view.effects)),
             None,
@@ -66,16 +77,28 @@ class Homes:
     def showing(self, entry: Open) -> Iterator[SeriesKey]:
         """Series that never were clear enough to join an incident, and show the same change: its new normal is
         theirs."""
-        view, docket = self._view, self._docket
+        signals, effects = self._view.signals, self._view.effects
         for name, known in entry.own.items():
-            for segment in view.segments:
-                key = SeriesKey(segment, name)
-                effect = view.effects.effect(segment, name)
-                if effect is None or effect.nats < FLAT_NATS or key in docket.series or key in entry.series:
-                    continue
-                found = Finding(segment, name, effect, view.now_ms)
-                if explains(known, found, view.signals[name], view.effects):
-                    yield key
+            for found in self._apart(name, entry):
+                if explains(known, found, signals[name], effects):
+                    yield SeriesKey(found.segment, name)
+        volume = entry.own.get(VOLUME)
+        for name in (signal.name for signal in signals.values() if signal.kind == "mix"):
+            if volume is None or name in entry.own:
+                continue
+            for found in self._apart(name, entry):
+                if displaces(volume, found, effects):
+                    yield SeriesKey(found.segment, name)
+
+    def _apart(self, name: str, entry: Open) -> Iterator[Finding]:
+        """Changes of a signal that are no part of any incident."""
+        view = self._view
+        for segment in view.segments:
+            key = SeriesKey(segment, name)
+            effect = view.effects.effect(segment, name)
+            if effect is None or effect.nats < FLAT_NATS or key in self._docket.series or key in entry.series:
+                continue
+            yield Finding(segment, name, effect, view.now_ms)
 
     def _own(self, entry: Open) -> dict[str, Finding]:
         """The findings at an incident's segment, if more may join it."""

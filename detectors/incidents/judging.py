@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from detectors.incidents.changes import Changes, Place, is_planned, suspect
 from detectors.incidents.classification import classify
 from detectors.incidents.effects import Effect, Effects
-from detectors.incidents.grouping import CLEAR_NATS, Finding, as_large, near
+from detectors.incidents.findings import CLEAR_NATS, Finding, near
+from detectors.incidents.grouping import as_large
 from detectors.incidents.places import disjoint, relative_size
 from detectors.incidents.scene import Scene
 from detectors.incidents.severity import severity_of_incident

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from detectors.base import State
+from detectors.incidents.findings import NEAR_MS, Finding
 from detectors.incidents.firing import Open, SeriesKey
-from detectors.incidents.grouping import NEAR_MS, Finding
 from detectors.incidents.places import disjoint
 from detectors.records import SegmentKey
 
@@ -71,7 +71,8 @@ class Lingering:
 
     def remember(self, entry: Open, now_ms: int) -> None:
         """An incident has been resolved."""
-        rises = {series.signal: series.observed < series.expected for series in entry.series.values()}
+        # A mix has no direction: it counts as rising, whichever label is named.
+        rises = {s.signal: s.label is not None or s.observed < s.expected for s in entry.series.values()}
         self._returns.append(Return(entry.incident.segment, rises, now_ms))
         del self._returns[:-MAX_RETURNS]
 

@@ -10,6 +10,7 @@ import msgspec
 from detectors.base import Verdict
 from detectors.incidents.docket import STATISTICAL, Docket
 from detectors.incidents.effects import Effects, Without
+from detectors.incidents.findings import Finding, in_order
 from detectors.incidents.firing import (
     Open,
     RuleKey,
@@ -20,12 +21,7 @@ from detectors.incidents.firing import (
     series_of,
     stronger,
 )
-from detectors.incidents.grouping import (
-    Finding,
-    Group,
-    group,
-    in_order,
-)
+from detectors.incidents.grouping import Group, group
 from detectors.incidents.homes import Homes
 from detectors.incidents.judging import View, conclude
 from detectors.incidents.wording import alert_of
@@ -365,12 +361,17 @@ class Step:
         self._tell(entry)
 
     def _move(self, entry: Open) -> None:
-        """Give the incident to the segment that explains it better, once."""
+        """Give the incident to the series that explains it better, if there is one."""
         new = better_place(entry, self._view)
-        if new is not None:
-            entry.moved = True
-            entry.incident.segment = new.segment
-            entry.incident.peak = self._at_peak.get(new, entry.incident.peak)
+        if new is None:
+            return
+        incident = entry.incident
+        entry.moved = new.signal == incident.signal
+        if new not in self._at_peak and not entry.moved:
+            found = evidence_at(entry.series[new].finding, incident.peak.evidence)
+            self._at_peak[new] = self._record(incident.fingerprint, found)
+        incident.segment, incident.signal = new
+        incident.peak = self._at_peak.get(new, incident.peak)
 
     def _tell(self, entry: Open) -> None:
         """An alert that the incident fires, unless nobody wants it or was told the same already."""

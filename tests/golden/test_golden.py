@@ -32,7 +32,7 @@ FLAGS = ("error", "refusal", "idk", "schema_valid", "safety_flag")
 SPREAD = {"duration_ms": 0.5, "tokens_out": 0.8, "cost_usd": 0.8}
 """Standard deviation of the logarithm; the given level is the median."""
 VOTES = ("thumbs_down", "judge_score")
-CATEGORIES = ("topic", "finish_reason", "model_served", "model_requested")
+CATEGORIES = ("topic", "finish_reason", "model_served", "model_requested", "prompt_version")
 _WINDOWS_PER_MINUTE = 60_000 // BASE_MS
 
 

@@ -66,3 +66,14 @@ def test_shares_are_of_recent_interactions() -> None:
     effects = watched(0.02, 800.0).effects
     assert effects.share(ACME, FLEET) == pytest.approx(0.25)
     assert effects.share(FLEET, SegmentKey(("tenant",), ("nobody",))) == 0.0
+
+
+def test_what_has_stopped_has_changed_although_no_window_holds_it() -> None:
+    detect = Detect(DetectParams(), (), SIGNALS, BASE_MS)
+    for k in range(300):
+        there = k < 240
+        segments, rate = ([FLEET, ACME], [4.0, 1.0]) if there else ([FLEET], [4.0])
+        detect.close(matrix(START_MS + k * BASE_MS, segments, request_rate=(rate, [10 * r for r in rate])))
+    assert detect.effects.changed("request_rate", 8.0) == [ACME]
+    assert detect.effects.changed("request_rate", 1e6) == []
+    assert detect.effects.changed("topic_mix", 0.0) == []

@@ -10,8 +10,9 @@ from test_types import CASES, announced
 from world import ACME, ACME_2, BASE, HOUR_MS, SIGNALS, Cause, Desk, World, at, back, evidence, segments, size
 
 from detectors.base import Verdict
+from detectors.incidents.findings import Finding
 from detectors.incidents.firing import MAX_MEMBERS
-from detectors.incidents.grouping import Finding, group
+from detectors.incidents.grouping import group
 from detectors.records import FLEET, AnnouncedChange, Evidence, SegmentKey, Severity
 
 OUTAGE = Cause(ACME, {"error_ratio": 0.05, "retry_ratio": 0.10})

@@ -6,7 +6,8 @@ import pytest
 
 from detectors.incidents.classification import classify
 from detectors.incidents.effects import Effect
-from detectors.incidents.grouping import Finding, explains
+from detectors.incidents.findings import Finding
+from detectors.incidents.grouping import explains
 from detectors.incidents.places import relative_size
 from detectors.incidents.scene import Scene
 from detectors.incidents.severity import severity_of_incident
@@ -72,6 +73,9 @@ def test_a_mix_has_no_direction_and_its_size_is_a_difference_of_shares() -> None
     class Half:
         def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
             return None
+
+        def changed(self, signal: str, least_nats: float) -> list[SegmentKey]:
+            return []
 
         def share(self, child: SegmentKey, parent: SegmentKey) -> float:
             return 0.5

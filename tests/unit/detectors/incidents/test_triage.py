@@ -55,6 +55,9 @@ class Half:
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 7 * 86_400_000
 
+    def changed(self, signal: str, least_nats: float) -> list[SegmentKey]:
+        return []
+
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
         return 0.5
 

@@ -116,6 +116,10 @@ class World:
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 7 * 86_400_000
 
+    def changed(self, signal: str, least_nats: float) -> list[SegmentKey]:
+        found = ((segment, self.effect(segment, signal)) for segment in segments())
+        return [segment for segment, effect in found if effect is not None and effect.nats >= least_nats]
+
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
         return size(child) / size(parent)
 

@@ -1,0 +1,55 @@
+"""Findings: the change of one series, and what two of them have in common.
+
+Onsets are estimates. They are near when they differ by at most ``NEAR_MS``, or by half of the time that it took to
+see the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from detectors.incidents.effects import Effect
+from detectors.records import SegmentKey
+
+NEAR_MS: Final = 900_000
+"""Onsets that differ by no more are near: feedback comes up to five minutes late, rates are read by the minute."""
+NEAR_SHARE: Final = 0.5
+"""The candidates for an onset lie a factor of two apart, seen from now."""
+CLEAR_NATS: Final = 8.0
+"""From here on a segment can own a change."""
+
+
+class Finding(NamedTuple):
+    """The change of one series."""
+
+    segment: SegmentKey
+    signal: str
+    effect: Effect
+    seen_ms: int
+    """When it was seen: the close of the window."""
+
+    @property
+    def up(self) -> bool:
+        """The direction; mixes have none and count as up."""
+        return self.effect.label is not None or self.effect.observed > self.effect.expected
+
+
+def near(one: Finding, other: Finding) -> bool:
+    """Whether both began at about the same time."""
+    took_ms = max(one.seen_ms - one.effect.since_ms, other.seen_ms - other.effect.since_ms)
+    return abs(one.effect.since_ms - other.effect.since_ms) <= max(NEAR_MS, NEAR_SHARE * took_ms)
+
+
+def by_chance(found: Finding, rest: float) -> bool:
+    """Whether the share ``rest`` of a change, the other part of which is explained, is nothing to speak of.
+
+    Of many small segments that share a change, those are seen first which chance makes look worst. Evidence grows
+    with the square of a change.
+    """
+    return found.effect.nats * rest**2 < CLEAR_NATS
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Clearest first; ties by segment and signal, so that the order they came in does not matter."""
+    return sorted(findings, key=lambda f: (-f.effect.nats, f.segment, f.signal))
