@@ -30,6 +30,7 @@ from pydantic import Field
 from detectors.base import Batch, Bools, Change, Columns, Floats, Grid, Hits, Ints, Params, State, without_nan
 from detectors.drift.dyadic import LEVELS, Dyadic, Formed
 from detectors.drift.families import bernoulli, gaussian, negative_binomial
+from detectors.slots import Slots
 
 GAUSSIAN: Final = 0
 BERNOULLI: Final = 1
@@ -80,6 +81,8 @@ class Glr:
 
     def __init__(self, params: GlrParams) -> None:
         self.params = params
+        self._slots = Slots()
+        """A kilobyte and a quarter each: only for series that were ever judged."""
         self._blocks = Dyadic()
         self._phi = Grid(LEVELS, fill=1.0)
         self._seen = Grid(LEVELS)
@@ -89,23 +92,35 @@ class Glr:
             expected=(np.float64, 0.0), suspected=(np.int64, 0),
         )  # fmt: skip
 
+        self._grow_rows()
+
     def grow(self, size: int) -> None:
-        for part in (self._blocks, self._phi, self._seen, self._change):
-            part.grow(size)
+        self._slots.grow(size)
+        self._change.grow(size)
+
+    def _grow_rows(self) -> None:
+        for part in (self._blocks, self._phi, self._seen):
+            part.grow(self._slots.room)
+
+    def _take(self, index: Ints) -> Ints:
+        """The rows of some series, to be written."""
+        rows = self._slots.take(index)
+        self._grow_rows()
+        return rows
 
     def update(self, batch: Batch) -> Hits:
-        index = batch.series
-        clipped, seen = self._deviations(batch)
+        index, slots = batch.series, self._take(batch.series)
+        clipped, seen = self._deviations(batch, slots)
         sums = (batch.n, clipped, batch.expected, seen)
-        formed = self._blocks.push(index, sums, batch.start_ms)
-        since, starts = self._blocks.suffixes(index)
-        nats = np.where(starts > 0, self._ratios(batch, *since[:3]), 0.0)
+        formed = self._blocks.push(slots, sums, batch.start_ms)
+        since, starts = self._blocks.suffixes(slots)
+        nats = np.where(starts > 0, self._ratios(batch, slots, *since[:3]), 0.0)
         rows, best = np.arange(len(index)), nats.argmax(axis=1)
         statistic = nats[rows, best]
         n, deviation, expected, whole = (column[rows, best] for column in since)
         self._remember(index, Change(statistic, starts[rows, best], n, whole, expected))
         calm = batch.learn & ~self.suspected(index)
-        self._learn(batch, calm, [Formed(rows, 0, np.stack(sums, axis=1)), *formed])
+        self._learn(batch, slots, calm, [Formed(rows, 0, np.stack(sums, axis=1)), *formed])
         above = deviation > 0
         fired = statistic >= self.params.report_nats
         return Hits(
@@ -132,12 +147,12 @@ class Glr:
         """The likeliest change of each series, as of its last pane."""
         return Change(*(self._change[name][index] for name in Change._fields))
 
-    def _deviations(self, batch: Batch) -> tuple[Floats, Floats]:
+    def _deviations(self, batch: Batch, slots: Ints) -> tuple[Floats, Floats]:
         """As evidence, and as seen: one wild mean must not speak for a stretch, but how far it was is told whole.
 
         Ratios and rates are bounded by what they are.
         """
-        phi = np.maximum(1.0, self._phi.rows[batch.series, 0])
+        phi = np.maximum(1.0, self._phi.rows[slots, 0])
         sigma = np.sqrt(batch.variance * batch.n * (1.0 + batch.n / batch.weight) * phi)
         limit = np.where(
             batch.family == GAUSSIAN, self.params.clip_sigmas * sigma + batch.n * batch.tolerance, np.inf
@@ -145,9 +160,9 @@ class Glr:
         seen = np.clip(without_nan(batch.deviation), -_MOST_SIGMAS * sigma, _MOST_SIGMAS * sigma)
         return np.clip(seen, -limit, limit), seen
 
-    def _ratios(self, batch: Batch, n: Floats, deviation: Floats, expected: Floats) -> Floats:
+    def _ratios(self, batch: Batch, slots: Ints, n: Floats, deviation: Floats, expected: Floats) -> Floats:
         """Nats of every candidate, [series, block], from the sums since each."""
-        phi = self.inflation(batch.series)[:, _SCALE_OF_BLOCK]
+        phi = self._inflation(slots)[:, _SCALE_OF_BLOCK]
         nats = np.zeros_like(n)
         for family in np.unique(batch.family).tolist():
             at = np.flatnonzero(batch.family == family)
@@ -165,10 +180,13 @@ class Glr:
 
     def inflation(self, index: Ints) -> Floats:
         """phi of every scale, [series, level]: its own as far as it is known, else the next smaller one's."""
-        own, seen = self._phi.rows[index], self._seen.rows[index]
+        return self._inflation(self._slots.of(index))
+
+    def _inflation(self, slots: Ints) -> Floats:
+        own, seen = self._phi.rows[slots], self._seen.rows[slots]
         prior = self.params.phi_prior
         known = np.empty_like(own)
-        smaller = np.ones(len(index))
+        smaller = np.ones(len(slots))
         for level in range(LEVELS):
             smaller = np.maximum(
                 1.0, (seen[:, level] * own[:, level] + prior * smaller) / (seen[:, level] + prior)
@@ -176,46 +194,55 @@ class Glr:
             known[:, level] = smaller
         return known
 
-    def _learn(self, batch: Batch, calm: Bools, formed: list[Formed]) -> None:
+    def _learn(self, batch: Batch, slots: Ints, calm: Bools, formed: list[Formed]) -> None:
         for at, level, sums in formed:
             keep = calm[at]
             where, (n, deviation, expected, _) = at[keep], sums[keep].T
             if not len(where):
                 continue
-            series, rate = batch.series[where], batch.family[where] == NEGATIVE_BINOMIAL
+            slot, rate = slots[where], batch.family[where] == NEGATIVE_BINOMIAL
             spread = n * batch.variance[where] * (1.0 + n / batch.weight[where])
             variance = np.where(rate, np.maximum(expected, 0.25), spread)
             tolerance = n * np.where(rate, 0.0, batch.tolerance[where])
             beyond = np.maximum(np.abs(deviation) - tolerance, 0.0)
-            smaller = np.maximum(1.0, self._phi.rows[series, max(level - 1, 0)])
+            smaller = np.maximum(1.0, self._phi.rows[slot, max(level - 1, 0)])
             z2 = np.minimum(beyond**2 / variance, self.params.phi_clip * smaller)
-            seen = self._seen.rows[series, level]
+            seen = self._seen.rows[slot, level]
             gain = np.maximum(1.0 / (seen + 1.0), self.params.phi_gain)
-            self._phi.rows[series, level] += gain * (z2 - self._phi.rows[series, level])
-            self._seen.rows[series, level] = np.minimum(seen + 1.0, 1.0 / self.params.phi_gain)
+            self._phi.rows[slot, level] += gain * (z2 - self._phi.rows[slot, level])
+            self._seen.rows[slot, level] = np.minimum(seen + 1.0, 1.0 / self.params.phi_gain)
 
     def lend(self, index: Ints, siblings: Ints) -> None:
         """Series without a past wander as their siblings do, until they show how they do themselves."""
-        self._phi.rows[index] = self._phi.rows[siblings].mean(axis=0)
-        self._seen.rows[index] = np.minimum(self._seen.rows[siblings].mean(axis=0), self.params.phi_prior)
+        rows, others = self._take(index), self._slots.of(siblings)
+        self._phi.rows[rows] = self._phi.rows[others].mean(axis=0)
+        self._seen.rows[rows] = np.minimum(self._seen.rows[others].mean(axis=0), self.params.phi_prior)
 
     def restart(self, index: Ints) -> None:
         """Forget the recent past; how much a series wanders is still known."""
-        self._blocks.reset(index)
+        self._blocks.reset(self._slots.of(index))
         self._change.reset(index)
 
     def reset(self, index: Ints) -> None:
-        for part in (self._blocks, self._phi, self._seen, self._change):
-            part.reset(index)
+        rows = self._slots.give_back(index)
+        for part in (self._blocks, self._phi, self._seen):
+            part.reset(rows)
+        self._change.reset(index)
 
     def to_state(self) -> State:
+        by_series = self._slots.by_series
         return {
-            "blocks": self._blocks.to_state(), "phi": self._phi.to_state(), "seen": self._seen.to_state(),
+            "blocks": {"grids": [by_series(grid) for grid in self._blocks.to_state()["grids"]]},
+            "phi": by_series(self._phi.to_state()), "seen": by_series(self._seen.to_state()),
             "change": self._change.to_state(),
         }  # fmt: skip
 
     def from_state(self, state: State) -> None:
-        self._blocks.from_state(state["blocks"])
-        self._phi.from_state(state["phi"])
-        self._seen.from_state(state["seen"])
         self._change.from_state(state["change"])
+        grids = state["blocks"]["grids"]
+        used = [np.frombuffer(part["index"], "<i8") for part in (*grids, state["phi"], state["seen"])]
+        self._slots.begin(len(self._change), np.unique(np.concatenate(used)).astype(np.int64))
+        by_row = self._slots.by_row
+        self._blocks.from_state({"grids": [by_row(grid) for grid in grids]})
+        self._phi.from_state(by_row(state["phi"]))
+        self._seen.from_state(by_row(state["seen"]))
