@@ -77,6 +77,8 @@ class Batch(NamedTuple):
     """The pane standardised: about N(0, 1) while nothing changes."""
     white: Floats
     """``z`` divided by the inflation that its serial correlation gives to sums."""
+    sigma: Floats
+    """How far x of such a pane usually lies from what is expected, that inflation included; divides ``white``."""
     learn: Bools
     """False where an incident is open or suspected: score, but do not take it for normal."""
 

@@ -196,10 +196,12 @@ class Baseline:
         )
         return result
 
-    def standardise(self, index: Ints, ref: Reference, x: Floats, n: Floats) -> tuple[Floats, Floats]:
-        """(z, white) of new values; meaningful where the series is ready."""
-        z = (x - ref.expected) / np.sqrt(self.variance(index, ref, n))
-        return z, z / np.sqrt(np.maximum(1.0, self._common["inflation"][index]))
+    def standardise(self, index: Ints, ref: Reference, x: Floats, n: Floats) -> tuple[Floats, Floats, Floats]:
+        """(z, white, sigma of white) of new values; meaningful where the series is ready."""
+        plain = np.sqrt(self.variance(index, ref, n))
+        inflation = np.sqrt(np.maximum(1.0, self._common["inflation"][index]))
+        z = (x - ref.expected) / plain
+        return z, z / inflation, plain * inflation
 
     def learn(self, index: Ints, ref: Reference, x: Floats, n: Floats, z: Floats, now_ms: int) -> None:
         """Take in new values of series that are neither frozen nor under suspicion."""

@@ -9,7 +9,10 @@ from pydantic import Field
 
 from detectors.base import Detector, Params
 from detectors.drift.adwin import Adwin, AdwinParams
+from detectors.drift.ddm import Ddm, DdmParams
 from detectors.drift.glr import Glr, GlrParams
+from detectors.drift.hddm import Hddm, HddmParams
+from detectors.drift.kswin import Kswin, KswinParams
 from detectors.drift.page_hinkley import PageHinkley, PageHinkleyParams
 from detectors.outlier.robust_z import RobustZ, RobustZParams
 
@@ -17,6 +20,9 @@ DETECTORS: Final[dict[str, Callable[[Any], Detector]]] = {
     "glr": Glr,
     "adwin": Adwin,
     "page_hinkley": PageHinkley,
+    "ddm": Ddm,
+    "hddm": Hddm,
+    "kswin": Kswin,
     "robust_z": RobustZ,
 }
 
@@ -27,6 +33,9 @@ class DetectorsParams(Params):
     glr: GlrParams = GlrParams()
     adwin: AdwinParams = AdwinParams()
     page_hinkley: PageHinkleyParams = PageHinkleyParams()
+    ddm: DdmParams = DdmParams()
+    hddm: HddmParams = HddmParams()
+    kswin: KswinParams = KswinParams()
     robust_z: RobustZParams = RobustZParams()
     beside: tuple[str, ...] = Field(
         default=(), description="Detectors that run beside the GLR, by name; it always runs."

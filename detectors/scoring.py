@@ -26,6 +26,8 @@ class Scored(NamedTuple):
     x: Floats
     z: Floats
     white: Floats
+    sigma: Floats
+    """Of ``white``, in x."""
 
 
 class Hoped(NamedTuple):
@@ -57,8 +59,7 @@ class Scoring:
         index = done.series
         x = self._scales.forward(index % self._signals, done.value)
         ref = self._baseline.reference(index, now_ms)
-        z, white = self._baseline.standardise(index, ref, x, done.n)
-        return Scored(done, ref, x, z, white)
+        return Scored(done, ref, x, *self._baseline.standardise(index, ref, x, done.n))
 
     def batch(self, scored: Scored, at: Ints, learn: Bools) -> Batch:
         """The panes at ``at`` as detectors see them; ``learn`` is aligned with ``at``."""
@@ -76,7 +77,7 @@ class Scoring:
         deviation = np.where(rate, amount - expected, n * (x - np.where(ratio, hoped.share, ref.expected)))
         return Batch(
             index, family, n, deviation, expected, hoped.variance, hoped.weight, hoped.tolerance,
-            panes.start_ms[at], scored.z[at], scored.white[at], learn,
+            panes.start_ms[at], scored.z[at], scored.white[at], scored.sigma[at], learn,
         )  # fmt: skip
 
     def hoped(self, index: Ints, ref: Reference) -> Hoped:

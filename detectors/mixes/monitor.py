@@ -219,8 +219,7 @@ class Mixes:
         """Beside what was to be expected: where two hours of the week differ, anything between them."""
         scored = self._scoring.score(done, now_ms)
         ref = self._baseline.between_hours(done.series, scored.ref, scored.x, now_ms)
-        z, white = self._baseline.standardise(done.series, ref, scored.x, done.n)
-        return Scored(done, ref, scored.x, z, white)
+        return Scored(done, ref, scored.x, *self._baseline.standardise(done.series, ref, scored.x, done.n))
 
     def _detect(self, scored: Scored, pair: Ints, block: WindowBlock) -> list[Evidence]:
         # How much shares wander is learned from the first, so that it is known when they are judged.

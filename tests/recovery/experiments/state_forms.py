@@ -13,7 +13,7 @@ from streams.config import Config
 from streams.decide import Decide
 from tests.recovery.experiment import Experiment, Outcome, Scale
 from tests.recovery.rig.outcomes import together
-from tests.support.batches import standard
+from tests.support.batches import fitting
 from tests.support.make_fixtures import SECTIONS, partials
 
 SERIES: Final = 8
@@ -46,7 +46,7 @@ def _detector(name: str, scale: Scale) -> Outcome:
 
 
 def _update(detector: Detector, row: np.ndarray[Any, np.dtype[np.float64]]) -> bytes:
-    hits: Hits = detector.update(standard(np.arange(SERIES), row))
+    hits: Hits = detector.update(fitting(detector.name, np.arange(SERIES), row))
     return b"".join(b"-" if array is None else array.tobytes() for array in hits)
 
 
