@@ -8,8 +8,8 @@ bursts, and the expected share follows the hour. So a pane of ``n`` observations
 e being what the baseline expects of this pane, sigma how far such panes lie from it (bursts, serial correlation
 and tolerance included), and b what was expected when the series began: the course of the day is gone, a burst
 counts for as much as it tells, and independent observations that stay at e enter as they are. share' may leave
-[0, 1] a little; it still has the width of 1 that Hoeffding's bound asks for. Where asked for, one pane counts for no
-more than some sigmas, or one observation if that is more: what a single wild pane shows is no lasting change.
+[0, 1] a little; it still has the width of 1 that Hoeffding's bound asks for. Where asked for, one pane counts for
+no more than some sigmas, or one observation if that is more: what one wild pane shows is no lasting change.
 """
 
 from __future__ import annotations
