@@ -8,6 +8,7 @@ class and a class that follows ``Detector``, and one line in ``detectors.registr
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -167,12 +168,20 @@ class Columns:
             },
         }
 
-    def from_state(self, state: State) -> None:
-        """Raises ValueError when the state has other columns than this object."""
-        if set(state["arrays"]) != set(self._fills):
+    def from_state(self, state: State, since: Container[str] = ()) -> None:
+        """Take over a stored state; the columns ``since`` are as in new entries where an older state lacks them.
+
+        Raises:
+            ValueError: the state has other columns than this object.
+        """
+        missing = {name for name in self._fills if name in since and name not in state["arrays"]}
+        if set(state["arrays"]) | missing != set(self._fills):
             raise ValueError(f"state has columns {sorted(state['arrays'])}, expected {sorted(self._fills)}")
         self._size = int(state["size"])
-        for name, (dtype, _) in self._fills.items():
+        for name, (dtype, fill) in self._fills.items():
+            if name in missing:
+                self._arrays[name] = np.full(self._size, fill, dtype)
+                continue
             little = np.dtype(dtype).newbyteorder("<")
             array = np.frombuffer(state["arrays"][name], little).astype(dtype)
             if len(array) != self._size:

@@ -7,7 +7,7 @@ z (towards the side of the incident) adds the likelihood ratio of the first over
 
 While the incident lasts g falls by d^2 / 2 a pane, afterwards it rises as fast: a large shift is back at once, a
 small one when that is certain. The level is back when g has been above 0 for ``back_panes`` panes and reached
-``back_nats``.
+``back_nats``. Whoever knows the likelihood of its panes better (``mixes.monitor``) hands in the ratio itself.
 
 Source: Page, Continuous inspection schemes, Biometrika 41, 1954, for two simple hypotheses.
 """
@@ -70,8 +70,10 @@ class Frozen:
         result: Ints = self._state["severity"][index].astype(np.int64)
         return result
 
-    def noticed(self, series: int, *, up: bool, severity: int, sigmas: float, nats: float) -> bool:
-        """Evidence was found: how many ``sigmas`` a pane the level would have to come back from.
+    def noticed(
+        self, series: int, *, up: bool, severity: int, nats: float, sigmas: float = _LEAST_SHIFT
+    ) -> bool:
+        """Evidence was found: how many ``sigmas`` a pane the level would have to come back from (for ``step``).
 
         Answers whether that is what is watched now; a frozen series keeps what was clearest.
         """
@@ -94,13 +96,18 @@ class Frozen:
             self._state[name][index] = 0
 
     def step(self, index: Ints, z: Floats) -> Back:
-        """Follow the levels of the frozen series among ``index``."""
+        """Follow the levels of the frozen series among ``index`` by the ``z`` of their panes."""
+        state = self._state
+        shift = np.maximum(state["shift"][index], _LEAST_SHIFT)
+        towards = np.clip(z * state["side"][index], -_CLIP, _CLIP)
+        return self.follow(index, shift * (0.5 * shift - towards))
+
+    def follow(self, index: Ints, gain: Floats) -> Back:
+        """The same by the log-likelihood ratio of each pane: of the baseline over the incident."""
         state = self._state
         at = np.flatnonzero(state["frozen"][index] > 0)
         series = index[at]
-        shift = np.maximum(state["shift"][series], _LEAST_SHIFT)
-        towards = np.clip(z[at] * state["side"][series], -_CLIP, _CLIP)
-        nats = np.maximum(0.0, state["back_nats"][series] + shift * (0.5 * shift - towards))
+        nats = np.maximum(0.0, state["back_nats"][series] + gain[at])
         panes = np.where(nats > 0.0, state["back"][series] + 1, 0)
         state["back_nats"][series], state["back"][series] = nats, panes
         back = (panes >= self.params.back_panes) & (nats >= self.params.back_nats)

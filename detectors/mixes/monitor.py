@@ -9,6 +9,13 @@ the mix is the largest of its labels'; how often chance shows as much over all l
 A label that was never seen has the history of its group, in which it did not occur: its share is expected to be
 half an observation of all that the baseline remembers, and a few of it are enough to be sure.
 
+A frozen mix is back when the label that moved most is. Its log odds moved by d; each pane, k of n observations with
+a share p expected now, adds the Bernoulli likelihood ratio of p over p moved by d to the CUSUM of ``frozen``,
+
+    n log(1 + p (e^d - 1)) - k d
+
+over the dispersion of the series where its share is not small. So a share of a thousandth counts for what it is.
+
 What a mix shows is the share of the label that moved most (of those that moved surely): the effect of a mix is a
 difference of shares.
 
@@ -18,13 +25,14 @@ among others); one label against the rest says which one it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Columns, Floats, Ints, Params, State
+from detectors.base import Change, Columns, Floats, Ints, Params, State
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr, GlrParams
 from detectors.frozen import Frozen, FrozenParams
@@ -52,6 +60,10 @@ _RISES_FIRST: Final = 1.5
 _RETIRE_EVERY_MS: Final = 3_600_000
 CYCLIC: Final = ("topic_mix", "tool_mix")
 """What people ask for has a course of the week; what systems answer with has none, until it shows one."""
+_LEAST_LOG_ODDS: Final = 0.1
+"""Less than this counts as this, or the end of a change would never be certain."""
+_KNOWN_SPREAD: Final = 0.02 * 0.98
+"""Of one observation: from this variance on the spread of a share is what was seen, if that is more."""
 _FADED: Final = 0.5
 """A label with fewer observations in memory has faded away."""
 _GROWN: Final = 1.1
@@ -106,7 +118,9 @@ class Mixes:
         self._glr = Glr(parts.glr)
         self._tails = Tails(len(self._signals))
         self._frozen = Frozen(parts.frozen)
-        self._pairs = Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0), mover=(np.int64, -1))
+        self._pairs = Columns(
+            at_ms=(np.int64, -1), statistic=(np.float64, 0.0), mover=(np.int64, -1), log_odds=(np.float64, 0.0)
+        )  # fmt: skip
         self._retired_ms = -1
 
     def close(self, block: WindowBlock, rows: Ints, freed: Ints) -> list[Evidence]:
@@ -172,9 +186,14 @@ class Mixes:
         shift = change.deviation / np.maximum(change.n, 1e-12)
         at = _mover(change.nats, shift)
         self._frozen.noticed(
-            pair, up=bool(shift[at] > 0), severity=int(Severity.INFO), sigmas=1.0, nats=float(change.nats[at])
+            pair, up=bool(shift[at] > 0), severity=int(Severity.INFO), nats=float(change.nats[at])
         )
-        self._pairs["mover"][pair] = series[at]
+        self._set_mover(pair, int(series[at]))
+
+    def _set_mover(self, pair: int, series: int) -> None:
+        self._pairs["mover"][pair] = series
+        moved = _log_odds(self._glr.change(np.array([series])))
+        self._pairs["log_odds"][pair] = np.copysign(max(abs(moved), _LEAST_LOG_ODDS), moved)
 
     def _make_room(self, freed: Ints, now_ms: int) -> None:
         for part in (self._pairs, self._frozen, self._tails):
@@ -258,9 +277,8 @@ class Mixes:
             segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
         )  # fmt: skip
         severity = severity_of(signal, scale_of(signal, 1.0), segment, size)
-        sigmas = size.distance / self._scoring.sigma(scored, here)
-        if self._frozen.noticed(pair, up=up, severity=int(severity), sigmas=sigmas, nats=nats):
-            self._pairs["mover"][pair] = mover
+        if self._frozen.noticed(pair, up=up, severity=int(severity), nats=nats):
+            self._set_mover(pair, mover)
         _, lower, upper = self._scoring.band(scored, here, n)
         return Evidence(
             detector=self._glr.name,
@@ -297,7 +315,7 @@ class Mixes:
         at = np.minimum(at, len(scored.panes.series) - 1)
         now = (scored.panes.series[at] == movers) & scored.ref.ready[at]
         pairs, at = pairs[now], at[now]
-        back = self._frozen.step(pairs, scored.z[at])
+        back = self._frozen.follow(pairs, self._return(scored, at, self._pairs["log_odds"][pairs]))
         evidence = []
         for one, nats in zip(back.at.tolist(), back.nats.tolist(), strict=True):
             here = int(at[one])
@@ -313,6 +331,16 @@ class Mixes:
             )  # fmt: skip
             evidence.append(found)
         return evidence
+
+    def _return(self, scored: Scored, at: Ints, log_odds: Floats) -> Floats:
+        """What the panes at ``at`` say for the baseline and against the incident, in nats."""
+        ref, n = scored.ref.take(at), scored.panes.n[at]
+        p = np.clip(ref.expected, 0.5 / (ref.weight + 1.0), 1.0 - 0.5 / (ref.weight + 1.0))
+        # A small share is seen too seldom to tell how it is spread.
+        usual = np.maximum(p * (1.0 - p), _KNOWN_SPREAD)
+        phi = np.maximum(1.0, ref.event_variance / usual)
+        result: Floats = n * (np.log1p(p * np.expm1(log_odds)) - scored.x[at] * log_odds) / phi
+        return result
 
     def _learn(self, scored: Scored, pair: Ints, now_ms: int) -> None:
         """Take in what is normal. Shares of one whole are learned together or not at all."""
@@ -347,7 +375,10 @@ class Mixes:
         self._glr.from_state(state["glr"])
         self._tails.from_state(state["tails"])
         self._frozen.from_state(state["frozen"])
-        self._pairs.from_state(state["pairs"])
+        self._pairs.from_state(state["pairs"], since={"log_odds"})
+        if "log_odds" not in state["pairs"]["arrays"]:
+            for pair in np.flatnonzero(self._pairs["mover"] >= 0).tolist():
+                self._set_mover(pair, int(self._pairs["mover"][pair]))
         self._retired_ms = int(state["retired_ms"])
         return []
 
@@ -357,6 +388,16 @@ def _mover(nats: Floats, shift: Floats) -> int:
     sure = nats >= _AS_SURE * nats.max()
     size = np.where(sure, np.abs(shift) * np.where(shift > 0, _RISES_FIRST, 1.0), -1.0)
     return int(size.argmax())
+
+
+def _log_odds(change: Change) -> float:
+    """By how much the log odds of a share moved; nothing and everything count as half an observation off it."""
+    n, expected, deviation = (float(c[0]) for c in (change.n, change.expected, change.deviation))
+    least = 0.5 / (n + 1.0)
+    if n <= 0.0:
+        return 0.0
+    before, now = (min(max(k / n, least), 1.0 - least) for k in (expected, expected + deviation))
+    return math.log(now / before) + math.log1p(-before) - math.log1p(-now)
 
 
 def _share(value: float) -> float:

@@ -281,3 +281,26 @@ def test_huge_counts_and_strange_labels_neither_raise_nor_blind_it() -> None:
     detect.apply([Verdict("relearn", FLEET, "topic_mix")])
     play(detect, windows(rng, TOPICS, 300, start=301))
     assert affordable(play(detect, windows(rng, with_new(0.5), 5, start=601)))
+
+
+@pytest.mark.parametrize(("usual", "incident", "panes"), [(0.001, 0.015, 30), (0.2, 0.05, 10)])
+def test_a_frozen_share_is_back_when_the_likelihood_says_so_and_not_before(
+    usual: float, incident: float, panes: int
+) -> None:
+    def locales(count: int, start: int, missing: float) -> Iterator[WindowBlock]:
+        shares = {"locale=en": 0.8 - missing, "locale=de": 0.2, "locale=": missing}
+        return windows(rng, shares, count, start, category="attributes")
+
+    detect, rng = new(), np.random.default_rng(2)
+    play(detect, locales(400, 0, usual))
+    during = play(detect, locales(400, 400, incident), freeze=True)
+    assert during
+    assert all(e.firing for e in during), "it lasts"
+    stored, detect = detect.to_state(), new()
+    del stored["mixes"]["pairs"]["arrays"]["log_odds"]  # as states before had it
+    assert detect.from_state(stored) == []
+    after = play(detect, locales(60, 800, usual), freeze=True)
+    back = [e for e in after if not e.firing]
+    assert len(back) == 1
+    assert back[0].statistic >= 10.0
+    assert back[0].window_end_ms <= START_MS + (800 + panes) * BASE_MS
