@@ -91,6 +91,15 @@ class WindowSummary(msgspec.Struct, frozen=True):
     """For signals of kind mix: category -> count."""
 
 
+class Mover(msgspec.Struct, frozen=True):
+    """A label of a mix whose share moved."""
+
+    label: str
+    observed: float
+    """Its share since the onset, in [0, 1]."""
+    expected: float
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """What one detector or rule saw for one (segment, signal) at the close of one window."""
 
@@ -120,6 +129,10 @@ class Evidence(msgspec.Struct, frozen=True):
     """How often a week this signal shows as much over all segments by chance; None where that is not calibrated."""
     label: str | None = None
     """Of a mix: the category whose share moved most."""
+    movers: tuple[Mover, ...] = ()
+    """Of a mix: the labels whose shares moved most, at most three; that of ``label`` first."""
+    moved_share: float | None = None
+    """Of a mix: the share of it that has another label than expected (total variation distance), in [0, 1]."""
 
 
 class Anomaly(msgspec.Struct, frozen=True):
@@ -279,6 +292,10 @@ class Alert(msgspec.Struct, frozen=True):
     related_change: AlertChange | None = None
     advice: str = ""
     """What to do first."""
+    movers: tuple[Mover, ...] = ()
+    """Of a mix: the labels whose shares moved most."""
+    moved_share: float | None = None
+    """Of a mix: the share of it that has another label than expected, in [0, 1]."""
 
 
 def stable_id(*parts: object) -> str:

@@ -209,6 +209,8 @@ _EVIDENCE: Final = (
     _float("lower", "Lower bound of the normal, in the signal's unit"),
     _float("upper", "Upper bound of the normal, in the signal's unit"),
     Column("n", "count", "Observations in the span"),
+    _text("movers", "Of a mix: the labels that moved most, as JSON: an array of label, observed, expected"),
+    _float("moved_share", "Of a mix: the share of it that has another label than expected, in [0, 1]"),
 )
 
 ANOMALIES: Final = Table(

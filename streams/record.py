@@ -15,7 +15,17 @@ from typing import Any, Final
 
 import msgspec
 
-from detectors.records import Alert, AlertMember, Anomaly, Incident, Member, SegmentKey, Severity, rfc3339
+from detectors.records import (
+    Alert,
+    AlertMember,
+    Anomaly,
+    Evidence,
+    Incident,
+    Member,
+    SegmentKey,
+    Severity,
+    rfc3339,
+)
 from sinks import tables
 from sinks.base import Batch
 from streams.deadletters import decode_dead_letter
@@ -173,6 +183,7 @@ class Recorder:
             **_segment(evidence.segment),
             "severity": evidence.severity.label,
             "exemplars": list(anomaly.exemplars),
+            "movers": _movers(evidence),
         }
         yield tuple(row[name] for name in tables.ANOMALIES.column_names)
 
@@ -207,6 +218,7 @@ class Recorder:
             "segment": SegmentKey(tuple(alert.segment), tuple(alert.segment.values())).label,
             "dimensions": alert.segment,
             "exemplars": list(alert.exemplars),
+            "movers": _movers(alert),
             **_triaged(alert),
         }
         yield tuple(row[name] for name in tables.ALERTS.column_names)
@@ -273,6 +285,10 @@ def _triaged(said: Incident | Alert) -> dict[str, Any]:
         "members": _JSON.encode([_member(member) for member in said.members]).decode(),
         "related_change_id": None if change is None else change.id,
     }
+
+
+def _movers(said: Evidence | Alert) -> str | None:
+    return _JSON.encode(said.movers).decode() if said.movers else None
 
 
 def _member(member: Member | AlertMember) -> dict[str, Any]:

@@ -147,6 +147,14 @@ class Glr:
         """The likeliest change of each series, as of its last pane."""
         return Change(*(self._change[name][index] for name in Change._fields))
 
+    def since(self, index: Ints, n: float) -> Change:
+        """What each series showed in its last ``n`` observations, as far as its blocks tell; without evidence."""
+        sums, starts = self._blocks.suffixes(self._slots.of(index))
+        off = np.where(starts > 0, np.abs(sums[0] - n), np.inf)
+        rows, best = np.arange(len(index)), off.argmin(axis=1)
+        held, _, expected, deviation = (column[rows, best] for column in sums)
+        return Change(np.zeros(len(index)), starts[rows, best], held, deviation, expected)
+
     def _deviations(self, batch: Batch, slots: Ints) -> tuple[Floats, Floats]:
         """As evidence, and as seen: one wild mean must not speak for a stretch, but how far it was is told whole.
 

@@ -199,6 +199,8 @@ def evidence_at(owner: Finding, like: Evidence) -> Evidence:
         n=round(effect.n),
         started_at_ms=effect.since_ms,
         label=effect.label,
+        movers=(),
+        moved_share=None,
     )
 
 

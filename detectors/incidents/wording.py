@@ -61,6 +61,8 @@ def alert_of(incident: Incident, transition: int, signals: Mapping[str, Signal])
         verdict_against=incident.verdict_against,
         members=tuple(_told(member, signals) for member in incident.members),
         advice=ADVICE[incident.incident_type].first,
+        movers=evidence.movers,
+        moved_share=evidence.moved_share,
         related_change=None
         if change is None
         else AlertChange(change.id, change.kind, change.summary, rfc3339(change.at_ms)),
@@ -114,8 +116,23 @@ def summary_of(incident: Incident, signals: Mapping[str, Signal]) -> str:
         until = _time(incident.resolved_at_ms, dated=dated)
         said = f"Resolved: {series} was {observed}, {what}, from {since} to {until} UTC"
     else:
-        said = f"{series} is {observed}, {what}, since {since} UTC, {counted}"
+        said = f"{series} is {observed}, {what}, since {since} UTC, {counted}{_of_mix(evidence)}"
     return _cut(said + more, MAX_SUMMARY_CHARS)
+
+
+def _of_mix(evidence: Evidence) -> str:
+    """How much of a mix moved, and which other labels.
+
+    ``; 12 % of the mix moved, also legal 4 % (expected 10 %)``
+    """
+    if evidence.moved_share is None:
+        return ""
+    others = ", ".join(
+        f"{_cut(m.label)} {with_unit(m.observed, 'share')} (expected {with_unit(m.expected, 'share')})"
+        for m in evidence.movers[1:]
+    )
+    also = f", also {others}" if others else ""
+    return f"; {with_unit(evidence.moved_share, 'share')} of the mix moved{also}"
 
 
 def _also(incident: Incident, signals: Mapping[str, Signal]) -> str:

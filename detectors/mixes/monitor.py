@@ -25,14 +25,13 @@ among others); one label against the rest says which one it was.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Change, Columns, Floats, Ints, Params, State
+from detectors.base import Columns, Floats, Ints, Params, State
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr, GlrParams
 from detectors.frozen import Frozen, FrozenParams
@@ -41,6 +40,7 @@ from detectors.incidents.severity import Effect as Size
 from detectors.incidents.severity import severity_of
 from detectors.mixes.counts import Counts, New
 from detectors.mixes.directory import LEARN
+from detectors.mixes.movers import log_odds, moved, mover_of, share
 from detectors.panes import Completed
 from detectors.records import Evidence, Severity, Signal
 from detectors.rows import Rows
@@ -53,10 +53,6 @@ LEVEL: Final = "level"
 """Name under which it is said that a mix is back."""
 _SHARE: Final = Signal("share", "ratio", "ratio", "both", "")
 """Every series here: the share of a label."""
-_AS_SURE: Final = 0.5
-"""Of the labels with this part of the largest evidence, the one that moved most has the name."""
-_RISES_FIRST: Final = 1.5
-"""What came says more than what went, if it is about as large; all segments should name the same label."""
 _RETIRE_EVERY_MS: Final = 3_600_000
 CYCLIC: Final = ("topic_mix", "tool_mix")
 """What people ask for has a course of the week; what systems answer with has none, until it shows one."""
@@ -151,12 +147,12 @@ class Mixes:
         change = self._glr.change(series)
         n = np.maximum(change.n, 1e-12)
         shift, expected = change.deviation / n, change.expected / n
-        at = _mover(change.nats, shift)
+        at = mover_of(change.nats, shift)
         if change.n[at] <= 0:
             return None
         return Effect(
             nats=float(change.nats.max()), since_ms=int(change.since_ms[at]), n=float(change.n[at]),
-            observed=_share(expected[at] + shift[at]), expected=_share(expected[at]), shift=float(shift[at]),
+            observed=share(expected[at] + shift[at]), expected=share(expected[at]), shift=float(shift[at]),
             label=self._counts.directory.label(int(series[at])),
         )  # fmt: skip
 
@@ -184,7 +180,7 @@ class Mixes:
             return
         change = self._glr.change(series)
         shift = change.deviation / np.maximum(change.n, 1e-12)
-        at = _mover(change.nats, shift)
+        at = mover_of(change.nats, shift)
         self._frozen.noticed(
             pair, up=bool(shift[at] > 0), severity=int(Severity.INFO), nats=float(change.nats[at])
         )
@@ -192,7 +188,7 @@ class Mixes:
 
     def _set_mover(self, pair: int, series: int) -> None:
         self._pairs["mover"][pair] = series
-        moved = _log_odds(self._glr.change(np.array([series])))
+        moved = log_odds(self._glr.change(np.array([series])))
         self._pairs["log_odds"][pair] = np.copysign(max(abs(moved), _LEAST_LOG_ODDS), moved)
 
     def _make_room(self, freed: Ints, now_ms: int) -> None:
@@ -266,13 +262,13 @@ class Mixes:
         series = scored.panes.series[at]
         change = self._glr.change(series)
         shift, hoped = change.deviation / change.n, change.expected / change.n
-        best = _mover(change.nats, shift)
+        best = mover_of(change.nats, shift)
         here, mover, up = int(at[best]), int(series[best]), bool(shift[best] > 0)
         row, column = divmod(pair, len(self._signals))
         signal, segment = self._signals[column], self._rows.segment(row)
         n, since_ms = float(change.n[best]), int(change.since_ms[best])
         size = Size(
-            observed=_share(hoped[best] + shift[best]), expected=_share(hoped[best]),
+            observed=share(hoped[best] + shift[best]), expected=share(hoped[best]),
             distance=abs(float(shift[best])), events=round(n), span_ms=block.window_end_ms - since_ms,
             segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
         )  # fmt: skip
@@ -280,6 +276,9 @@ class Mixes:
         if self._frozen.noticed(pair, up=up, severity=int(severity), nats=nats):
             self._set_mover(pair, mover)
         _, lower, upper = self._scoring.band(scored, here, n)
+        whole = series[self._counts.group_of(series) == self._counts.group_of(series[best : best + 1])]
+        labels = [self._counts.directory.label(one) for one in whole.tolist()]
+        movers, distance = moved(int(np.searchsorted(whole, mover)), labels, self._glr.since(whole, n))
         return Evidence(
             detector=self._glr.name,
             family=self._glr.family,
@@ -297,7 +296,9 @@ class Mixes:
             n=size.events,
             started_at_ms=since_ms,
             false_per_week=self._tails.false_per_week(column, nats),
-            label=self._counts.directory.label(mover),
+            label=movers[0].label,
+            movers=movers,
+            moved_share=distance,
         )
 
     def _is_news(self, pair: int, nats: float, now_ms: int) -> bool:
@@ -381,24 +382,3 @@ class Mixes:
                 self._set_mover(pair, int(self._pairs["mover"][pair]))
         self._retired_ms = int(state["retired_ms"])
         return []
-
-
-def _mover(nats: Floats, shift: Floats) -> int:
-    """Of the labels that moved surely the one that moved most; what rose before what fell as far."""
-    sure = nats >= _AS_SURE * nats.max()
-    size = np.where(sure, np.abs(shift) * np.where(shift > 0, _RISES_FIRST, 1.0), -1.0)
-    return int(size.argmax())
-
-
-def _log_odds(change: Change) -> float:
-    """By how much the log odds of a share moved; nothing and everything count as half an observation off it."""
-    n, expected, deviation = (float(c[0]) for c in (change.n, change.expected, change.deviation))
-    least = 0.5 / (n + 1.0)
-    if n <= 0.0:
-        return 0.0
-    before, now = (min(max(k / n, least), 1.0 - least) for k in (expected, expected + deviation))
-    return math.log(now / before) + math.log1p(-before) - math.log1p(-now)
-
-
-def _share(value: float) -> float:
-    return float(min(max(value, 0.0), 1.0))

@@ -304,3 +304,34 @@ def test_a_frozen_share_is_back_when_the_likelihood_says_so_and_not_before(
     assert len(back) == 1
     assert back[0].statistic >= 10.0
     assert back[0].window_end_ms <= START_MS + (800 + panes) * BASE_MS
+
+
+def test_the_largest_movers_and_how_much_of_the_mix_moved_are_told() -> None:
+    detect, rng = new(), np.random.default_rng(6)
+    many = {f"rare {k}": 0.01 for k in range(20)}
+    before = {"billing": 0.4, "returns": 0.3, "travel": 0.1} | many
+    after = {"billing": 0.2, "returns": 0.3, "travel": 0.25, "scams": 0.05} | many
+    play(detect, windows(rng, before, 400, n=80))
+    told = play(detect, windows(rng, after, 30, start=400, n=80))[-1]
+    assert told.movers[0].label == told.label
+    assert {m.label for m in told.movers} == {"billing", "travel", "scams"}
+    assert told.moved_share == pytest.approx(0.2, abs=0.04), "what is rare and did not move adds nothing"
+    for mover in told.movers:
+        assert mover.observed == pytest.approx(after[mover.label], abs=0.04)
+        assert mover.expected == pytest.approx(before.get(mover.label, 0.0), abs=0.03)
+
+
+def test_attributes_move_beside_the_values_of_the_same_attribute_only() -> None:
+    detect, rng = new(), np.random.default_rng(7)
+
+    def both(count: int, start: int, free: float, en: float) -> Iterator[WindowBlock]:
+        tiers, locales = {"tier=free": free, "tier=paid": 1 - free}, {"lang=en": en, "lang=de": 1 - en}
+        for k in range(start, start + count):
+            yield mixed(
+                START_MS + k * BASE_MS, {FLEET: {"attributes": draw(rng, tiers) | draw(rng, locales)}}
+            )
+
+    play(detect, both(300, 0, 0.7, 0.6))
+    told = play(detect, both(20, 300, 0.2, 0.8))[-1]
+    assert [m.label for m in told.movers] == ["tier=paid", "tier=free"]
+    assert told.moved_share == pytest.approx(0.5, abs=0.06)

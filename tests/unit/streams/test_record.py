@@ -16,6 +16,7 @@ from detectors.records import (
     Evidence,
     Incident,
     Member,
+    Mover,
     SegmentKey,
     Severity,
 )
@@ -242,7 +243,22 @@ def test_an_anomaly() -> None:
         "threshold": 4.0,
         "firing": True,
         "exemplars": ["e1", "e2"],
+        "movers": None,
+        "moved_share": None,
     }
+
+
+def test_the_movers_of_a_mix_are_json() -> None:
+    movers = (Mover("scams", 0.12, 0.0), Mover("billing", 0.3, 0.4))
+    evidence = msgspec.structs.replace(EVIDENCE, movers=movers, moved_share=0.13)
+    (row,) = rows_of(
+        "tidewatch.anomalies", msgspec.json.encode(msgspec.structs.replace(ANOMALY, evidence=evidence))
+    )
+    assert row["moved_share"] == 0.13
+    assert orjson.loads(row["movers"]) == [
+        {"label": "scams", "observed": 0.12, "expected": 0.0},
+        {"label": "billing", "observed": 0.3, "expected": 0.4},
+    ]
 
 
 def test_the_whole_fleet_is_the_segment_all() -> None:

@@ -10,7 +10,7 @@ from detectors.base import Verdict
 from detectors.incidents.advice import ADVICE
 from detectors.incidents.triage import Triage, TriageParams, TriageStep
 from detectors.incidents.wording import number
-from detectors.records import FLEET, Evidence, SegmentKey, Severity, rfc3339
+from detectors.records import FLEET, Evidence, Mover, SegmentKey, Severity, rfc3339
 from streams.signals import SIGNALS
 
 MODEL = SegmentKey(("model",), ("gpt-x",))
@@ -219,6 +219,20 @@ def test_the_alert_says_it_in_one_sentence() -> None:
     assert alert.started_at == rfc3339(START_MS - 60_000)
     assert alert.detected_at == rfc3339(START_MS + 60_000)
     assert alert.resolved_at is None
+
+
+def test_the_alert_of_a_mix_names_the_labels_that_moved() -> None:
+    movers = (Mover("scams", 0.12, 0.0001), Mover("billing", 0.34, 0.4), Mover("travel", 0.165, 0.2))
+    mix = evidence(
+        1, signal="topic_mix", label="scams", observed=0.12, expected=0.0001, lower=None, upper=None,
+        movers=movers, moved_share=0.12, statistic=40.0,
+    )  # fmt: skip
+    (alert,) = Desk().step(1, mix).alerts
+    assert alert.summary == (
+        "Inputs changed: topic_mix (scams) of model=gpt-x is 12 %, expected 0.01 %, since 11:59:00 UTC, 412 "
+        "observations; 12 % of the mix moved, also billing 34 % (expected 40 %), travel 16.5 % (expected 20 %)"
+    )
+    assert (alert.movers, alert.moved_share) == (movers, 0.12)
 
 
 def test_the_alert_of_a_rule_names_rule_and_bound() -> None:
