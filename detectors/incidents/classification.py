@@ -18,6 +18,7 @@ from detectors.incidents.scene import (
     Confined,
     Everywhere,
     LabelledAs,
+    Missing,
     Moved,
     Not,
     Scene,
@@ -39,6 +40,8 @@ RELEASES: Final = ("prompt", "deploy", "experiment")
 PROVIDERS: Final = ("provider", "model")
 CLASSIFIER: Final = ("safety_model_version", "safety_classifier", "guardrail")
 """Attributes whose change means that the ruler changed, not what it measures."""
+AUDIENCE: Final = ("language=",)
+"""Attributes that say who asks: another value is another audience, not another form of the record."""
 MODELS: Final = ("model_requested_mix", "model_served_mix")
 RELEASED: Final = ("prompt_version_mix", "evaluator_version_mix")
 NOTABLE: Final = 0.1
@@ -130,6 +133,11 @@ TABLE: Final = (
     Row("hallucination_cluster", (Moved(("unsupported_claim_ratio",)),)),
     Row(
         "context_drift", (Moved(("index_age_typical_days", "idk_ratio")),), (Still(("refusal_ratio",), "up"),)
+    ),
+    Row(
+        "input_drift",
+        (Moved(("attributes_mix",), "any"),),
+        (LabelledAs("attributes_mix", AUDIENCE), Not(Missing("attributes_mix"))),
     ),
     Row(
         "schema_change",

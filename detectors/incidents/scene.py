@@ -225,6 +225,24 @@ class LabelledAs(NamedTuple):
         return f"{self.signal} moves in {_any_of(self.names)}"
 
 
+class Missing(NamedTuple):
+    """The category of a mix that moved most stands for an attribute that is not there (``name=``)."""
+
+    signal: str
+
+    def holds(self, scene: Scene) -> bool:
+        effect = scene.moved.get(self.signal)
+        return effect is not None and effect.label is not None and effect.label.endswith("=")
+
+    def words(self, scene: Scene) -> str:
+        effect = scene.moved[self.signal]
+        return f"{effect.label} went from {effect.expected:.1%} to {effect.observed:.1%}"
+
+    @property
+    def reference(self) -> str:
+        return f"{self.signal} moves in what is missing"
+
+
 class Usual(NamedTuple):
     """The category of a mix that moved most is one that there always was: neither missing (``name=``) nor new."""
 
@@ -232,7 +250,7 @@ class Usual(NamedTuple):
 
     def holds(self, scene: Scene) -> bool:
         effect = scene.moved.get(self.signal)
-        if effect is None or effect.label is None or effect.label.endswith("="):
+        if effect is None or effect.label is None or Missing(self.signal).holds(scene):
             return False
         return effect.expected >= NEW_SHARE
 

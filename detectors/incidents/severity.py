@@ -97,7 +97,11 @@ _LATENCY: Final = Bound(0.11, 0.33, 0.1)
 _COST: Final = Bound(0.14, 0.33, 0.3)
 _PRICE: Final = Bound(0.07, 0.30, 0.1)
 BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
-    "input_drift": {"topic_mix": Bound(0.08, NEVER), "out_of_scope_ratio": Bound(0.04, NEVER)},
+    "input_drift": {
+        "topic_mix": Bound(0.08, NEVER),
+        "attributes_mix": Bound(0.08, NEVER),
+        "out_of_scope_ratio": Bound(0.04, NEVER),
+    },
     "model_drift": {
         "judge_fail_ratio": Bound(0.03, 0.10, impact=0.02),
         "judge_score_mean": Bound(0.03, 0.10, impact=0.02),

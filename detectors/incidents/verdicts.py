@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from detectors.incidents.classification import (
+    AUDIENCE,
     CLASSIFIER,
     COST,
     JUDGED,
@@ -119,7 +120,10 @@ TABLE: Final[Mapping[IncidentType, tuple[Row, ...]]] = {
         Row("model", (_NEW_PROMPT,)),
         Row("external API", (_ONE_PROVIDER, NotAnnounced(_OWN))),
     ),
-    "input_drift": (Row("evaluation baseline", (Moved(("topic_mix", "out_of_scope_ratio"), "any"),)),),
+    "input_drift": (
+        Row("evaluation baseline", (Moved(("topic_mix", "out_of_scope_ratio"), "any"),)),
+        Row("evaluation baseline", (LabelledAs("attributes_mix", AUDIENCE),)),
+    ),
     "cost_spike": (
         Row("evaluation baseline", (Moved(("request_rate",)), Still(COST, "up", 0.3))),
         Row(
