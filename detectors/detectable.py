@@ -20,8 +20,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from detectors.base import Bools, Floats, Ints
+from detectors.baseline import Baseline
 from detectors.drift.families import bernoulli, gaussian, negative_binomial
-from detectors.drift.glr import BERNOULLI, GAUSSIAN
+from detectors.drift.glr import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL, Glr
+from detectors.scoring import Scoring
 
 _STEPS: Final = 60
 """Of a bisection: exact to the last bits."""
@@ -52,6 +54,21 @@ class Terms(NamedTuple):
     def take(self, at: Ints) -> Terms:
         """The same for some of the series."""
         return Terms._make(column[at] for column in self)
+
+
+def terms_of(
+    index: Ints, pane_n: Floats, now_ms: int, baseline: Baseline, scoring: Scoring, glr: Glr
+) -> Terms:
+    """What the likelihood of some series is made of now; ``pane_n`` as in ``Terms``."""
+    ref = baseline.reference(index, now_ms)
+    hoped = scoring.hoped(index, ref)
+    ratio, rate = hoped.family == BERNOULLI, hoped.family == NEGATIVE_BINOMIAL
+    phi = glr.inflation(index)
+    spread = np.sqrt(hoped.variance * (1.0 / pane_n + 1.0 / hoped.weight) * phi[:, 0])
+    return Terms(
+        hoped.family, np.where(ratio, hoped.share, np.where(rate, hoped.amount, ref.expected)), hoped.variance,
+        hoped.weight, hoped.tolerance, pane_n, phi, glr.params.clip_sigmas * spread + hoped.tolerance,
+    )  # fmt: skip
 
 
 def nats_of(terms: Terms, n: Floats, shift: Floats) -> Floats:

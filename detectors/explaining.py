@@ -10,10 +10,11 @@ import numpy as np
 
 from detectors.base import Bools, Floats, Ints
 from detectors.baseline import Baseline
-from detectors.detectable import Terms, observations_for, smallest_shift
-from detectors.drift.glr import BERNOULLI, NEGATIVE_BINOMIAL, Glr
+from detectors.detectable import Terms, observations_for, smallest_shift, terms_of
+from detectors.drift.glr import Glr
 from detectors.frozen import Frozen
 from detectors.incidents.severity import BOUNDS
+from detectors.mixes.monitor import Mixes
 from detectors.observed import Observed
 from detectors.records import SegmentKey, Signal, Worse
 from detectors.rows import Rows
@@ -24,16 +25,21 @@ from detectors.view import View
 
 _BAND_SIGMAS: Final = 3.0
 _SPANS: Final = {"hour": 1.0, "day": 24.0}
+_LEAST_SHIFT: Final = 0.05
+"""Of a share: the change that is asked for where no type of incident warns."""
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """One series as of the last window. Values in the signal's unit, changes as ``change_is`` says.
+    """One series as of the last window, or one label of a mix.
 
-    Changes are towards the bad side of the signal; None where the observations of that time show no change at all.
+    Values in the signal's unit, changes as ``change_is`` says. Changes are towards the bad side of the signal; None
+    where the observations of that time show no change at all.
     """
 
     segment: SegmentKey
     signal: str
+    label: str | None
+    """Of a mix: whose share it is."""
     unit: str
     worse: Worse
     change_is: Literal["difference", "relative"]
@@ -77,7 +83,7 @@ class Explainer:
 
     def __init__(
         self, signals: Sequence[Signal], rows: Rows, baseline: Baseline, scales: Scales, scoring: Scoring, glr: Glr,
-        tails: Tails, frozen: Frozen, observed: Observed, view: View, interactions: int,
+        tails: Tails, frozen: Frozen, observed: Observed, view: View, interactions: int, mixes: Mixes,
     ) -> None:  # fmt: skip
         """``interactions`` is the column of the signal whose count is the number of interactions."""
         self.signals = tuple(signals)
@@ -86,7 +92,7 @@ class Explainer:
         """Whose changes are differences."""
         self._rows, self._baseline, self._scales, self._scoring = rows, baseline, scales, scoring
         self._glr, self._tails, self._frozen, self._observed = glr, tails, frozen, observed
-        self._view = view
+        self._view, self._mixes = view, mixes
         self._interactions = interactions
 
     @property
@@ -98,14 +104,25 @@ class Explainer:
         self, segments: Sequence[SegmentKey], names: Sequence[str], false_per_week: float, now_ms: int,
         asked: float | None = None,
     ) -> list[Explanation]:  # fmt: skip
-        """Every named signal of every segment, by segment; segments without state are left out.
+        """Every named signal of every segment, by segment; segments without state are left out. Mixes come last.
 
         ``false_per_week`` is what chance may cause of one signal (``Docket.budget``). ``asked`` is a change as
         ``Explanation.change_is`` says, for all of them.
         """
-        pairs = [(s, n) for s in segments if self._rows.row(s) is not None for n in names]
-        if not pairs:
-            return []
+        known = [segment for segment in segments if self._rows.row(segment) is not None]
+        of_mixes = [
+            told
+            for segment in known
+            for name in names
+            if name in self._mixes.column
+            for told in self._labels(segment, name, false_per_week, now_ms, asked)
+        ]
+        pairs = [(segment, name) for segment in known for name in names if name in self._column]
+        return (self._series(pairs, false_per_week, now_ms, asked) if pairs else []) + of_mixes
+
+    def _series(
+        self, pairs: Sequence[tuple[SegmentKey, str]], false_per_week: float, now_ms: int, asked: float | None
+    ) -> list[Explanation]:
         row = np.array([self._rows.row(segment) for segment, _ in pairs], np.int64)
         column = np.array([self._column[name] for _, name in pairs], np.int64)
         index = row * len(self.signals) + column
@@ -125,7 +142,7 @@ class Explainer:
             known = {k: None if learning else _number(v[at]) for k, v in (told | changes).items()}
             found.append(
                 Explanation(
-                    segment=segment, signal=name, unit=signal.unit, worse=signal.worse,
+                    segment=segment, signal=name, label=None, unit=signal.unit, worse=signal.worse,
                     change_is="difference" if self._plain[column[at]] else "relative",
                     learning=learning,
                     open_incident=bool(self._frozen.holds(index[at : at + 1])[0]),
@@ -141,6 +158,49 @@ class Explainer:
                     asked=float(wanted[at]),
                     sample_rate_needed=None if learning else _number(share_needed[at]),
                     **known,
+                )
+            )  # fmt: skip
+        return found
+
+    def _labels(
+        self, segment: SegmentKey, name: str, false_per_week: float, now_ms: int, asked: float | None
+    ) -> list[Explanation]:
+        """The labels of a mix, the heaviest first; none while it learns, or of one label only."""
+        row = np.array([self._rows.row(segment)], np.int64)
+        signal, shares = (
+            self._mixes.signal(name),
+            self._mixes.shares(int(row[0]), name, false_per_week, now_ms),
+        )
+        whole = float(self._observed.per_hour(row, np.array([self._interactions]), now_ms)[0])
+        known, change = shares.known, shares.known.change
+        needed = np.full(len(shares.labels), shares.nats_needed)
+        least = min((of[name].warning for of in BOUNDS.values() if name in of), default=_LEAST_SHIFT)
+        wanted = least if asked is None else asked
+        told = {
+            f"{side}_{span}": smallest_shift(known.terms, shares.per_hour * hours, needed, up=side == "rise")
+            for side in ("rise", "fall")
+            for span, hours in _SPANS.items()
+        }
+        most = np.full(len(needed), max(whole * _SPANS["day"], 1.0))
+        enough = observations_for(
+            known.terms, np.full(len(needed), wanted), needed, most, shares.panes_per_day
+        )
+        found = []
+        for at in np.argsort(-known.expected, kind="stable").tolist():
+            n, nats = float(change.n[at]), float(change.nats[at])
+            observed = float(change.expected[at] + change.deviation[at]) / n if n > 0.0 else None
+            found.append(
+                Explanation(
+                    segment=segment, signal=name, label=shares.labels[at], unit=signal.unit, worse=signal.worse,
+                    change_is="difference", learning=not known.ready[at], open_incident=shares.open_incident,
+                    expected=float(known.expected[at]), lower=float(known.lower[at]),
+                    upper=float(known.upper[at]), observed=observed,
+                    since_ms=int(change.since_ms[at]) if n > 0.0 else None, observed_n=n, nats=nats,
+                    false_per_week=self._mixes.false_per_week(name, nats), nats_needed=shares.nats_needed,
+                    observations_per_hour=float(shares.per_hour[at]), interactions_per_hour=whole,
+                    sample_rate=min(1.0, float(shares.per_hour[at]) / whole) if whole > 0.0 else 0.0,
+                    asked=wanted, sample_rate_needed=_number(float(enough[at] / most[at])),
+                    **{key: _number(value[at]) for key, value in told.items()},
                 )
             )  # fmt: skip
         return found
@@ -173,15 +233,7 @@ class Explainer:
 
     def terms(self, index: Ints, now_ms: int) -> Terms:
         """What the likelihood of some series is made of now."""
-        ref = self._baseline.reference(index, now_ms)
-        hoped = self._scoring.hoped(index, ref)
-        ratio, rate = hoped.family == BERNOULLI, hoped.family == NEGATIVE_BINOMIAL
-        phi, pane_n = self._glr.inflation(index), self._pane_n(index)
-        spread = np.sqrt(hoped.variance * (1.0 / pane_n + 1.0 / hoped.weight) * phi[:, 0])
-        return Terms(
-            hoped.family, np.where(ratio, hoped.share, np.where(rate, hoped.amount, ref.expected)), hoped.variance,
-            hoped.weight, hoped.tolerance, pane_n, phi, self._glr.params.clip_sigmas * spread + hoped.tolerance,
-        )  # fmt: skip
+        return terms_of(index, self._pane_n(index), now_ms, self._baseline, self._scoring, self._glr)
 
     def _pane_n(self, index: Ints) -> Floats:
         """Observations of a pane; of a rate, the pane itself."""

@@ -177,7 +177,7 @@ class Detect:
         self._view.renew(now_ms)
         return Explainer(
             self._signals, self._rows, self._baseline, self._scales, self._scoring, self._glr, self._tails,
-            self._frozen, self._observed, self._view, self._column[VOLUME],
+            self._frozen, self._observed, self._view, self._column[VOLUME], self._mixes,
         )  # fmt: skip
 
     def apply(self, verdicts: Iterable[Verdict]) -> None:

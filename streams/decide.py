@@ -201,7 +201,7 @@ class Decide:
     def explain(
         self, wanted: Callable[[SegmentKey], bool], signals: Sequence[str], change: float | None = None
     ) -> list[Explanation]:
-        """What is known of some signals (no mixes) of all segments that are ``wanted``, as of the last window.
+        """What is known of some signals of all segments that are ``wanted``, as of the last window.
 
         ``change``: what ``Explanation.asked`` shall be.
         """

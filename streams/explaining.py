@@ -34,10 +34,10 @@ def row_of(found: Explanation) -> tuple[str, ...]:
     """One line of the table; aligned with ``HEADERS``."""
     counted = (number(24.0 * found.observations_per_hour), percent(found.sample_rate))
     if found.expected is None:
-        return (found.segment.label, found.signal, "learning", *counted, "", "", "", "")
+        return (found.segment.label, name_of(found), "learning", *counted, "", "", "", "")
     return (
         found.segment.label,
-        found.signal,
+        name_of(found),
         with_unit(found.expected, found.unit),
         *counted,
         " or ".join(change(found, value) for value in sides(found, "hour")) or _UNSEEN,
@@ -45,6 +45,11 @@ def row_of(found: Explanation) -> tuple[str, ...]:
         change(found, _asked(found)),
         _rate_needed(found),
     )
+
+
+def name_of(found: Explanation) -> str:
+    """``topic_mix (billing)``"""
+    return found.signal if found.label is None else f"{found.signal} ({found.label})"
 
 
 def lines(
@@ -99,13 +104,17 @@ def smallest(found: Explanation, span: str) -> str:
     for value in sides(found, span):
         now = found.expected or 0.0
         level = now + value if found.change_is == "difference" else now * (1.0 + value)
-        told.append(f"{change(found, value)} (to {number(level)})")
+        told.append(
+            f"{change(found, value)} (to {number(level) if found.unit != 'share' else percent(level)})"
+        )
     return " or ".join(told) or _UNSEEN
 
 
 def change(found: Explanation, value: float) -> str:
-    """``+0.031`` or ``-12 %``."""
+    """``+0.031``, of the share of a label ``+3.1 points``, or ``-12 %``."""
     sign = "+" if value >= 0 else "-"
+    if found.unit == "share":
+        return f"{sign}{number(100.0 * abs(value))} points"
     return (
         f"{sign}{number(abs(value))}" if found.change_is == "difference" else f"{sign}{percent(abs(value))}"
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from detectors.base import Bools, Columns, Floats, Ints, State
 from detectors.mixes.directory import LEARN, NONE, Directory, Series, Stage
+from detectors.observed import Observed
 from detectors.panes import Completed
 from detectors.records import OVERFLOW_VALUE
 from detectors.sketches.window import WindowBlock
@@ -57,6 +58,7 @@ class Counts:
             first=(np.int64, -1),
             usual=(np.float64, np.nan),
         )
+        self._observed = Observed(1)
         self._mix_of_slot: Ints | None = None
 
     @property
@@ -71,6 +73,11 @@ class Counts:
     def group_of(self, series: Ints) -> Ints:
         result: Ints = self._series["group"][series]
         return result
+
+    def per_hour(self, series: Ints, now_ms: int) -> Floats:
+        """Observations an hour of the whole that each series is a part of, averaged over the last day or so."""
+        group = self.group_of(series)
+        return self._observed.per_hour(group, np.zeros_like(group), now_ms)
 
     def add(self, block: WindowBlock, rows: Ints) -> tuple[Ints, list[New]]:
         """Take in a window: (groups that it has labels of, series that began with it)."""
@@ -91,7 +98,9 @@ class Counts:
         if (group == NONE).any():
             room = group != NONE
             group, which, count = group[room], which[room], count[room]
-        touched = np.flatnonzero(np.bincount(group))
+        totals = np.bincount(group, count).astype(np.int64)
+        touched = np.flatnonzero(totals)
+        self._observed.add(touched, totals[touched, None], block.window_start_ms, block.window_end_ms)
         groups = self._groups
         series = self._find(group, labels, which)
         unknown = np.flatnonzero(series == NONE)
@@ -131,6 +140,7 @@ class Counts:
         at = self.directory.open(pair, label, named=named)
         if at != NONE:
             self._groups.grow(len(self.directory.groups))
+            self._observed.grow(len(self.directory.groups))
             if self._groups["stage"][at] < 0:
                 self._groups["stage"][at] = Stage.LEARNING
         return at
@@ -244,19 +254,23 @@ class Counts:
         groups, series = self.directory.drop(pairs.tolist())
         gone = np.array(sorted(series), np.int64)
         self._groups.reset(np.array(groups, np.int64))
+        self._observed.reset(np.array(groups, np.int64))
         self._series.reset(gone)
         return gone
 
     def to_state(self) -> State:
         return {
             "directory": self.directory.to_state(), "groups": self._groups.to_state(),
-            "series": self._series.to_state(),
+            "series": self._series.to_state(), "observed": self._observed.to_state(),
         }  # fmt: skip
 
     def from_state(self, state: State) -> None:
         self.directory.from_state(state["directory"])
         self._groups.from_state(state["groups"])
         self._series.from_state(state["series"])
+        self._observed.grow(len(self._groups))
+        if "observed" in state:
+            self._observed.from_state(state["observed"])
 
 
 def _nothing() -> Completed:

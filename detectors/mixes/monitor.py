@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Columns, Floats, Ints, Params, State
+from detectors.base import Columns, Ints, Params, State
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr, GlrParams
 from detectors.frozen import Frozen, FrozenParams
@@ -40,7 +40,8 @@ from detectors.incidents.severity import Effect as Size
 from detectors.incidents.severity import severity_of
 from detectors.mixes.counts import Counts, New
 from detectors.mixes.directory import LEARN
-from detectors.mixes.movers import log_odds, moved, mover_of, share
+from detectors.mixes.movers import for_usual, log_odds, moved, mover_of, share
+from detectors.mixes.shares import Shares, known_of
 from detectors.panes import Completed
 from detectors.records import Evidence, Severity, Signal
 from detectors.rows import Rows
@@ -58,8 +59,6 @@ CYCLIC: Final = ("topic_mix", "tool_mix")
 """What people ask for has a course of the week; what systems answer with has none, until it shows one."""
 _LEAST_LOG_ODDS: Final = 0.1
 """Less than this counts as this, or the end of a change would never be certain."""
-_KNOWN_SPREAD: Final = 0.02 * 0.98
-"""Of one observation: from this variance on the spread of a share is what was seen, if that is more."""
 _FADED: Final = 0.5
 """A label with fewer observations in memory has faded away."""
 _GROWN: Final = 1.1
@@ -108,6 +107,7 @@ class Mixes:
         scales = Scales([_SHARE], 1, base_window_ms)
         slow = parts.baseline.model_copy(update={"half_life_panes": params.half_life_panes})
         self._half_life = params.half_life_panes
+        self._panes_per_day = 86_400 / params.pane_secs
         self._counts = Counts(list(self.column), params.events, params.pane_secs)
         self._baseline = Baseline(slow, scales, 1)
         self._scoring = Scoring(scales, self._baseline)
@@ -155,6 +155,28 @@ class Mixes:
             observed=share(expected[at] + shift[at]), expected=share(expected[at]), shift=float(shift[at]),
             label=self._counts.directory.label(int(series[at])),
         )  # fmt: skip
+
+    def shares(self, row: int, name: str, false_per_week: float, now_ms: int) -> Shares:
+        """The labels of a mix and what is known of them, for people."""
+        pair = row * len(self._signals) + self.column[name]
+        series = self._counts.directory.of_pair(pair)
+        return Shares(
+            labels=[self._counts.directory.label(at) for at in series.tolist()],
+            per_hour=self._counts.per_hour(series, now_ms),
+            known=known_of(series, now_ms, self._baseline, self._scoring, self._glr),
+            nats_needed=max(
+                self._glr.params.report_nats, self._tails.nats_at(self.column[name], false_per_week)
+            ),
+            open_incident=pair < len(self._pairs) and bool(self._frozen.holds(np.array([pair]))[0]),
+            panes_per_day=self._panes_per_day,
+        )
+
+    def signal(self, name: str) -> Signal:
+        return self._signals[self.column[name]]
+
+    def false_per_week(self, name: str, nats: float) -> float:
+        """How often a week chance shows as much in a mix, over all segments."""
+        return self._tails.false_per_week(self.column[name], nats)
 
     def apply(self, action: str, row: int | None, signal: str) -> None:
         """Do what TRIAGE decided about a mix; other signals and unknown segments are ignored."""
@@ -316,7 +338,7 @@ class Mixes:
         at = np.minimum(at, len(scored.panes.series) - 1)
         now = (scored.panes.series[at] == movers) & scored.ref.ready[at]
         pairs, at = pairs[now], at[now]
-        back = self._frozen.follow(pairs, self._return(scored, at, self._pairs["log_odds"][pairs]))
+        back = self._frozen.follow(pairs, for_usual(scored, at, self._pairs["log_odds"][pairs]))
         evidence = []
         for one, nats in zip(back.at.tolist(), back.nats.tolist(), strict=True):
             here = int(at[one])
@@ -332,16 +354,6 @@ class Mixes:
             )  # fmt: skip
             evidence.append(found)
         return evidence
-
-    def _return(self, scored: Scored, at: Ints, log_odds: Floats) -> Floats:
-        """What the panes at ``at`` say for the baseline and against the incident, in nats."""
-        ref, n = scored.ref.take(at), scored.panes.n[at]
-        p = np.clip(ref.expected, 0.5 / (ref.weight + 1.0), 1.0 - 0.5 / (ref.weight + 1.0))
-        # A small share is seen too seldom to tell how it is spread.
-        usual = np.maximum(p * (1.0 - p), _KNOWN_SPREAD)
-        phi = np.maximum(1.0, ref.event_variance / usual)
-        result: Floats = n * (np.log1p(p * np.expm1(log_odds)) - scored.x[at] * log_odds) / phi
-        return result
 
     def _learn(self, scored: Scored, pair: Ints, now_ms: int) -> None:
         """Take in what is normal. Shares of one whole are learned together or not at all."""

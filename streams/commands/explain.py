@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from streams.commands.common import BAD_USAGE, config_option, fail, load_or_exit
 from streams.config import Config
 from streams.decide import Decide
 from streams.decide_state import StateUnusable
-from streams.explaining import HEADERS, as_dict, lines, row_of
+from streams.explaining import HEADERS, as_dict, lines, name_of, row_of
 from streams.files import UnreadableFile, read_events, total_bytes
 from streams.peeking import peek
 from streams.replay import Replay
@@ -35,6 +35,7 @@ Examples:
   tidewatch explain                              what judges and users can show, for the whole fleet
   tidewatch explain 'topic=*'                    the same for every topic
   tidewatch explain provider=openai latency_typical_ms
+  tidewatch explain all topic_mix                the share of every label, and which change of it would show
   tidewatch explain '*' judge_fail_ratio --change 0.05 --json
   tidewatch explain topic=billing --events history.jsonl.zst
 """
@@ -74,22 +75,22 @@ def command(
     """Show by what the series of a SEGMENT are judged, and the smallest change they can show.
 
     SEGMENT is `all` (the whole fleet), `name=value,...` where a value may be `*`, or `*` for every segment.
-    SIGNAL is any but a mix; without it, the signals that judges and users give, of some of the interactions.
+    SIGNAL is any, of a mix every label is told; without it, the signals that judges and users give, of some of the
+    interactions.
 
     Reads the newest checkpoint, which a detect worker writes every minute, and leaves it as it is.
     """
     config = load_or_exit(config_path)
     if state is not None and events:
         fail("--state and --events: got both; expected one source. Leave one of them out", BAD_USAGE)
-    if signal is not None and (signal not in SIGNALS or SIGNALS[signal].kind == "mix"):
-        known = ", ".join(name for name, row in SIGNALS.items() if row.kind != "mix")
-        fail(f"SIGNAL: got {signal!r}; expected one of {known}. Correct the name", BAD_USAGE)
+    if signal is not None and signal not in SIGNALS:
+        fail(f"SIGNAL: got {signal!r}; expected one of {', '.join(SIGNALS)}. Correct the name", BAD_USAGE)
     wanted = partial(_is_wanted, _pattern(segment))
     source = _replayed(config, events, as_json) if events else _stored(config, state)
     names = RATED if signal is None else (signal,)
     found = source.decide.explain(wanted, names, change)
     if not found:
-        _no_segment(segment, source.decide)
+        _no_segment(segment, wanted, source.decide)
     if signal is None:
         found = [one for one in found if one.observations_per_hour > 0.0]
     until_ms = source.decide.progress["closed_until_ms"] or 0
@@ -153,7 +154,11 @@ def _replayed(config: Config, files: tuple[Path, ...], quiet: bool) -> Source:
     return Source(replay.decide, f"replay of {', '.join(map(str, files))}")
 
 
-def _no_segment(segment: str, decide: Decide) -> None:
+def _no_segment(segment: str, wanted: Callable[[SegmentKey], bool], decide: Decide) -> None:
+    if decide.explain(wanted, RATED[:1]):
+        fail(
+            f"the mix of {segment} has too little history, or one label only: nothing is known of its shares yet"
+        )
     known = [one.segment.label for one in decide.explain(lambda _: True, RATED[:1])]
     if not known:
         fail("no window was closed yet: got no segment; expected interactions. Look for dead letters")
@@ -168,7 +173,7 @@ def _print_one(found: Explanation, config: Config, decide: Decide) -> None:
     table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
     for what, told in lines(found, config.rules, decide.firing):
         table.add_row(Text(what, style="bold"), Text(told))
-    click.echo(f"{found.signal} of {found.segment.label}")
+    click.echo(f"{name_of(found)} of {found.segment.label}")
     _console().print(table)
 
 

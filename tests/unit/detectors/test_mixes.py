@@ -10,6 +10,7 @@ import pytest
 from builders import BASE_MS, START_MS, mixed
 
 from detectors.base import Verdict
+from detectors.explaining import Explanation
 from detectors.incidents.triage import Triage, TriageParams
 from detectors.mixes.directory import LEARN, MAX_LABELS
 from detectors.monitor import LEVEL, Detect, DetectParams
@@ -335,3 +336,31 @@ def test_attributes_move_beside_the_values_of_the_same_attribute_only() -> None:
     told = play(detect, both(20, 300, 0.2, 0.8))[-1]
     assert [m.label for m in told.movers] == ["tier=paid", "tier=free"]
     assert told.moved_share == pytest.approx(0.5, abs=0.06)
+
+
+def explained(detect: Detect, signal: str, minutes: float) -> list[Explanation]:
+    now_ms = START_MS + round(minutes * 60_000)
+    return detect.explainer(now_ms).explain([FLEET], [signal], 5 / len(SIGNALS), now_ms)
+
+
+def test_the_smallest_change_of_a_share_is_told_and_twice_that_is_found() -> None:
+    detect, rng = new(), np.random.default_rng(9)
+    play(detect, windows(rng, TOPICS, 600))
+    labels = explained(detect, "topic_mix", 100)
+    assert [one.label for one in labels] == list(TOPICS), "the heaviest first"
+    for one in labels:
+        assert one.expected == pytest.approx(TOPICS[one.label or ""], abs=0.02)
+        assert one.observations_per_hour == pytest.approx(N * 360, rel=0.01)
+        assert one.rise_hour is not None
+        assert one.rise_day is not None
+        assert 0.0 < one.rise_day <= one.rise_hour < 0.05
+    legal = labels[-1].rise_hour or 0.0
+    shares = TOPICS | {"legal": TOPICS["legal"] + 2.0 * legal, "billing": TOPICS["billing"] - 2.0 * legal}
+    assert affordable(play(detect, windows(rng, shares, 360, start=600)))
+
+
+def test_a_mix_that_was_never_judged_has_nothing_to_tell() -> None:
+    detect, rng = new(), np.random.default_rng(10)
+    assert explained(detect, "topic_mix", 0) == []
+    play(detect, windows(rng, {"only": 1.0}, 60))
+    assert explained(detect, "topic_mix", 10) == []

@@ -120,6 +120,26 @@ def test_patterns_and_the_change_asked_for(host: Host) -> None:
     assert asked["asked"] == 0.25
 
 
+def test_every_label_of_a_mix_with_its_share_and_the_change_that_would_show(host: Host) -> None:
+    labels = host.series("all", "model_requested_mix")
+    assert len(labels) >= 2
+    assert sum(one["expected"] for one in labels) == pytest.approx(1.0, abs=0.02)
+    assert labels == sorted(labels, key=lambda one: -one["expected"])
+    for one in labels:
+        assert one["fall_day"] is None or one["fall_day"] >= one["fall_hour"]
+        assert 0.0 < one["rise_day"] <= one["rise_hour"]
+        assert one["lower"] <= one["expected"] <= one["upper"]
+    told = host.explain("all", "model_requested_mix")
+    assert f"model_requested_mix ({labels[0]['label']})" in told.stdout
+    assert "points" in told.stdout
+
+
+def test_a_mix_of_which_nothing_is_known_is_refused_in_words(host: Host) -> None:
+    told = host.explain("all", "evaluator_version_mix")
+    assert told.exit_code == 1
+    assert "too little history, or one label only" in told.output
+
+
 def test_the_store_is_left_alone_and_its_owner_goes_on(host: Host, snapshot: bytes) -> None:
     def digest() -> dict[str, str]:
         files = {
@@ -172,7 +192,6 @@ def test_files_of_events(host: Host, tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["all", "latency"], 2, ("got 'latency'", "latency_p95_ms")),
-        (["all", "topic_mix"], 2, ("got 'topic_mix'",)),
         (["provider"], 2, ("got 'provider'", "name=value")),
         (["provider=nobody"], 1, ("got 'provider=nobody'", "provider=")),
         (["--state", "x", "--events", "y"], 2, ("both",)),
