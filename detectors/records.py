@@ -46,6 +46,8 @@ class Signal(msgspec.Struct, frozen=True):
     """The measure whose tail this is the share of; where that begins DETECT learns (``detectors.extremes``)."""
     far: bool = False
     """Of a tail: the far one."""
+    measure: str = ""
+    """What it is a statistic of, where others are as well; they move together, by chance too."""
 
 
 class SegmentKey(NamedTuple):

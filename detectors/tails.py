@@ -11,7 +11,7 @@ exponentially with u, so the rate of peaks beyond s is
 
 with u the highest level that was passed often enough. Bursts, heavy tails, cycles that no baseline knows and
 estimated references all show up in rate(u) and m; theory gives the prior (about
-0.6 e^-u an update, m = 1; real traffic is worse, so m is 1.5 at least).
+0.6 e^-u an update, m = 1; real traffic is worse, so m is 1.2 at least).
 
 Source: Pickands, Statistical inference using extreme order statistics, Ann. Stat. 3, 1975 (peaks over threshold).
 """
@@ -32,13 +32,13 @@ _TOP: Final = 40
 _CUT: Final = 20.0
 _INCIDENT_MS: Final = 6 * 3_600_000
 _LEVELS: Final = np.arange(FLOOR, _TOP)
-_ENOUGH: Final = 30.0
+_ENOUGH: Final = 10.0
 """Peaks beyond a level from which its own rate is trusted."""
 _MOST_NATS: Final = 1000.0
 _STEPS: Final = 40
 _PRIOR_PEAKS: Final = 10.0
 _PRIOR_EXCESS: Final = 1.5
-_LEAST_EXCESS: Final = 1.5
+_LEAST_EXCESS: Final = 1.2
 """Rare kinds of chance (two flags close together, one dear request) lie beyond the peaks that give the mean."""
 _PRIOR_RATE: Final = 0.6
 _PRIOR_WEEKS: Final = 1.0 / 7.0

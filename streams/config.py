@@ -101,6 +101,7 @@ class SegmentsConfig(_Section):
             ("tenant",),
             ("topic",),
             ("region",),
+            ("provider", "region"),
             ("model", "topic"),
             ("prompt_name", "prompt_version"),
         ),

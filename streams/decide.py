@@ -135,7 +135,7 @@ class Decide:
     @property
     def _budget(self) -> float:
         """False alarms a week of one signal."""
-        return self._triage.budget(Severity.WARNING, len(WATCHED))
+        return self._triage.budget(Severity.WARNING, WATCHED)
 
     def _on_closed(self, closed: Closed) -> Iterator[Message]:
         block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from pydantic import Field
@@ -11,7 +11,7 @@ from detectors.base import Params
 from detectors.incidents.changes import Changes
 from detectors.incidents.firing import Open, RuleKey, SeriesKey
 from detectors.incidents.lingering import Lingering
-from detectors.records import Evidence, Severity, stable_id
+from detectors.records import Evidence, Severity, Signal, stable_id
 
 STATISTICAL: Final = "statistical"
 _SEVERITIES: Final = {severity.label: severity for severity in Severity}
@@ -87,7 +87,12 @@ class Docket:
         self.not_raised += 1
         return False
 
-    def budget(self, severity: Severity, signals: int) -> float:
-        """False alarms a week that one of so many signals may raise by chance."""
-        critical = severity == Severity.CRITICAL
-        return (self.params.criticals_per_week if critical else self.params.warnings_per_week) / signals
+    def budget(self, severity: Severity, signals: Mapping[str, Signal]) -> float:
+        """False alarms a week that one of the signals may raise by chance.
+
+        The statistics of one measure move together, and an alarm of several is one alarm: measures share the budget.
+        """
+        whole = self.params
+        per_week = whole.criticals_per_week if severity == Severity.CRITICAL else whole.warnings_per_week
+        judged = {signal.measure or signal.name for signal in signals.values() if signal.worse != "none"}
+        return per_week / len(judged)

@@ -216,8 +216,8 @@ class Step:
         return finding_of(clearest, self._view.effects.effect(clearest.segment, clearest.signal))
 
     def _affordable(self, found: Evidence) -> bool:
-        """Whether the budget has room: every signal may spend an equal part of it on its own chance findings."""
-        budget = self._docket.budget(Severity.WARNING, len(self._view.signals))
+        """Whether the budget has room: every measure may spend an equal part of it on its own chance findings."""
+        budget = self._docket.budget(Severity.WARNING, self._view.signals)
         return found.false_per_week is None or found.false_per_week <= budget
 
     def _raise(self, cause: Group, members: Mapping[SeriesKey, list[Evidence]]) -> None:
@@ -347,7 +347,7 @@ class Step:
         said = conclude(incident.segment, entry.own, entry.worst, self._view, rule=incident.family == "rule")
         if is_forecast(incident.peak.evidence):
             said = said._replace(type="forecast", severity=min(said.severity, Severity.WARNING))
-        critical = self._docket.budget(Severity.CRITICAL, len(self._view.signals))
+        critical = self._docket.budget(Severity.CRITICAL, self._view.signals)
         # Nobody waits for a second item when safety is at stake.
         entry.take(said, affordable=entry.false_per_week <= critical or said.type == "safety")
         entry.grow(self._now_ms, self._view.signals)

@@ -48,8 +48,8 @@ class Triage:
         """Anomalies since this process began that became no incident: ``max_open`` are firing."""
         return self._docket.not_raised
 
-    def budget(self, severity: Severity, signals: int) -> float:
-        """False alarms a week that one of so many signals may raise by chance."""
+    def budget(self, severity: Severity, signals: Mapping[str, Signal]) -> float:
+        """False alarms a week that one of the signals may raise by chance."""
         return self._docket.budget(severity, signals)
 
     def step(
