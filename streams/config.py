@@ -104,6 +104,7 @@ class SegmentsConfig(_Section):
             ("provider", "region"),
             ("model", "topic"),
             ("prompt_name", "prompt_version"),
+            ("attributes.source",),
         ),
         description="Segmentations, each a list of dimensions; the whole fleet is always watched.",
     )

@@ -72,7 +72,8 @@ def _row(
     name: str, unit: str, kind: Kind, worse: Worse, source: str, reading: Reading
 ) -> tuple[Signal, Reading]:
     tail_of = reading.measure if reading.tail else None
-    return Signal(name, unit, kind, worse, source, tail_of, reading.tail == "far", reading.measure), reading
+    signal = Signal(name, unit, kind, worse, source, tail_of, reading.tail == "far", reading.measure)
+    return signal, reading
 
 
 _TABLE: Final = (

@@ -90,7 +90,7 @@ class Docket:
     def budget(self, severity: Severity, signals: Mapping[str, Signal]) -> float:
         """False alarms a week that one of the signals may raise by chance.
 
-        The statistics of one measure move together, and an alarm of several is one alarm: measures share the budget.
+        The statistics of one measure move together, and an alarm of several is one alarm: measures share it.
         """
         whole = self.params
         per_week = whole.criticals_per_week if severity == Severity.CRITICAL else whole.warnings_per_week
