@@ -7,11 +7,15 @@ import gc
 import inspect
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from streams.broker import EmbeddedBroker
 from tests.support.brokers import Broker, delete_topics
 from tests.support.kafka import NoKafka, real_kafka
+
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 _REAL_PROCESSES = {"broker", "kafka", "slow"}
 _FOLDERS_OF_THEM = {"integration", "recovery"}

@@ -111,16 +111,16 @@ class Glr:
     def update(self, batch: Batch) -> Hits:
         index, slots = batch.series, self._take(batch.series)
         clipped, seen = self._deviations(batch, slots)
-        sums = (batch.n, clipped, batch.expected, seen)
+        sums = np.stack((batch.n, clipped, batch.expected, seen), axis=1)
         formed = self._blocks.push(slots, sums, batch.start_ms)
         since, starts = self._blocks.suffixes(slots)
-        nats = np.where(starts > 0, self._ratios(batch, slots, *since[:3]), 0.0)
+        nats = np.where(starts > 0, self._ratios(batch, slots, since[0], since[1], since[2]), 0.0)
         rows, best = np.arange(len(index)), nats.argmax(axis=1)
         statistic = nats[rows, best]
-        n, deviation, expected, whole = (column[rows, best] for column in since)
+        n, deviation, expected, whole = since[:, rows, best]
         self._remember(index, Change(statistic, starts[rows, best], n, whole, expected))
         calm = batch.learn & ~self.suspected(index)
-        self._learn(batch, slots, calm, [Formed(rows, 0, np.stack(sums, axis=1)), *formed])
+        self._learn(batch, slots, calm, [Formed(rows, 0, sums), *formed])
         above = deviation > 0
         fired = statistic >= self.params.report_nats
         return Hits(
@@ -203,22 +203,23 @@ class Glr:
         return known
 
     def _learn(self, batch: Batch, slots: Ints, calm: Bools, formed: list[Formed]) -> None:
-        for at, level, sums in formed:
-            keep = calm[at]
-            where, (n, deviation, expected, _) = at[keep], sums[keep].T
-            if not len(where):
-                continue
-            slot, rate = slots[where], batch.family[where] == NEGATIVE_BINOMIAL
-            spread = n * batch.variance[where] * (1.0 + n / batch.weight[where])
-            variance = np.where(rate, np.maximum(expected, 0.25), spread)
-            tolerance = n * np.where(rate, 0.0, batch.tolerance[where])
-            beyond = np.maximum(np.abs(deviation) - tolerance, 0.0)
-            smaller = np.maximum(1.0, self._phi.rows[slot, max(level - 1, 0)])
-            z2 = np.minimum(beyond**2 / variance, self.params.phi_clip * smaller)
-            seen = self._seen.rows[slot, level]
-            gain = np.maximum(1.0 / (seen + 1.0), self.params.phi_gain)
-            self._phi.rows[slot, level] += gain * (z2 - self._phi.rows[slot, level])
-            self._seen.rows[slot, level] = np.minimum(seen + 1.0, 1.0 / self.params.phi_gain)
+        """Take the blocks that have just become complete into the inflation of their scales."""
+        at = np.concatenate([blocks.at for blocks in formed])
+        keep = calm[at]
+        where = at[keep]
+        level = np.repeat([blocks.level for blocks in formed], [len(blocks.at) for blocks in formed])[keep]
+        n, deviation, expected, _ = np.concatenate([blocks.sums for blocks in formed])[keep].T
+        slot, rate = slots[where], batch.family[where] == NEGATIVE_BINOMIAL
+        spread = n * batch.variance[where] * (1.0 + n / batch.weight[where])
+        variance = np.where(rate, np.maximum(expected, 0.25), spread)
+        tolerance = n * np.where(rate, 0.0, batch.tolerance[where])
+        beyond = np.maximum(np.abs(deviation) - tolerance, 0.0)
+        smaller = np.maximum(1.0, self._phi.rows[slot, np.maximum(level - 1, 0)])
+        z2 = np.minimum(beyond**2 / variance, self.params.phi_clip * smaller)
+        seen, phi = self._seen.rows[slot, level], self._phi.rows[slot, level]
+        gain = np.maximum(1.0 / (seen + 1.0), self.params.phi_gain)
+        self._phi.rows[slot, level] = phi + gain * (z2 - phi)
+        self._seen.rows[slot, level] = np.minimum(seen + 1.0, 1.0 / self.params.phi_gain)
 
     def lend(self, index: Ints, siblings: Ints) -> None:
         """Series without a past wander as their siblings do, until they show how they do themselves."""

@@ -13,10 +13,46 @@ PANE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 
 
+class _Sliding:
+    """The merge of the panes in a window that only moves on, in a few merges a pane.
+
+    A queue of two stacks: the older panes as merges of each with all after it, the newer as one. When the older are
+    used up the newer become the older. Merging is exact, so nothing depends on how they are grouped. Source:
+    Tangwongsan, Hirzel, Schneider, Low-latency sliding-window aggregation in worst-case constant time, DEBS 2017.
+    """
+
+    def __init__(self) -> None:
+        self._older: list[tuple[int, Measures]] = []
+        """(pane, its merge with those after it up to the newer), newest first."""
+        self._newer: Measures | None = None
+        self._until = 0
+        """The pane after the last one that was taken."""
+
+    def over(self, panes: list[tuple[int, Measures]], first: int, until: int) -> Measures | None:
+        """The merge of ``panes`` from ``first`` on and before ``until``, neither of which ever goes back."""
+        while self._older and self._older[-1][0] < first:
+            self._older.pop()
+        fresh = [(pane, measures) for pane, measures in panes if self._until <= pane < until]
+        if self._older:
+            for _, measures in fresh:
+                self._newer = measures if self._newer is None else self._newer.merge(measures)
+        else:
+            self._newer = None
+            for pane, measures in reversed(panes):
+                if first <= pane < until:
+                    after = self._older[-1][1] if self._older else None
+                    self._older.append((pane, measures if after is None else measures.merge(after)))
+        self._until = until
+        oldest = self._older[-1][1] if self._older else None
+        if oldest is None or self._newer is None:
+            return oldest
+        return oldest.merge(self._newer)
+
+
 class SegmentPanes:
     """Panes of the last ``span_ms`` and, if wanted, of the UTC day so far.
 
-    The merge of the closed panes inside a span changes once a pane, so it is kept; reading adds the open pane.
+    Reading a span merges what a ``_Sliding`` has of its closed panes with the open one.
     """
 
     def __init__(self, span_ms: int, per_day: bool, pane_ms: int) -> None:
@@ -26,7 +62,7 @@ class SegmentPanes:
         self._panes: list[tuple[int, Measures]] = []
         """(pane number, measures), ascending; the last one may be open."""
         self._day: tuple[int, Measures] | None = None
-        self._tails: dict[int, tuple[int, Measures | None]] = {}
+        self._closed: dict[int, _Sliding] = {}
         self._spans: dict[int, tuple[int, Measures | None]] = {}
 
     @property
@@ -61,13 +97,9 @@ class SegmentPanes:
 
     def _merge_span(self, end_ms: int, span_ms: int) -> Measures | None:
         now = (end_ms - 1) // self.pane_ms
-        first = self._first_pane(end_ms, span_ms)
-        kept = self._tails.get(span_ms)
-        if kept is None or kept[0] != now:
-            closed = [measures for pane, measures in self._panes if first <= pane < now]
-            kept = (now, closed[0].merge(*closed[1:]) if closed else None)
-            self._tails[span_ms] = kept
-        tail = kept[1]
+        tail = self._closed.setdefault(span_ms, _Sliding()).over(
+            self._panes, self._first_pane(end_ms, span_ms), now
+        )
         if not self._panes or self._panes[-1][0] != now:
             return tail
         current = self._panes[-1][1]

@@ -10,7 +10,7 @@ from detectors.drift.dyadic import LEVELS, SUMS, Dyadic
 def push(blocks: Dyadic, values: list[float]) -> None:
     blocks.grow(1)
     for at, value in enumerate(values):
-        sums = tuple(np.array([value * k]) for k in range(1, SUMS + 1))
+        sums = value * np.arange(1.0, SUMS + 1)[None, :]
         blocks.push(np.zeros(1, np.int64), sums, np.array([1 + at]))
 
 
@@ -38,9 +38,9 @@ def test_candidates_reach_back_to_the_beginning_and_lie_at_most_a_factor_of_thre
 def test_beyond_the_top_the_oldest_are_forgotten() -> None:
     blocks, count = Dyadic(), 3 * 2**LEVELS
     blocks.grow(1)
-    index, one = np.zeros(1, np.int64), np.ones(1)
+    index, one = np.zeros(1, np.int64), np.ones((1, SUMS))
     for at in range(count):
-        for formed in blocks.push(index, (one,) * SUMS, np.array([at + 1])):
+        for formed in blocks.push(index, one, np.array([at + 1])):
             assert 0 < formed.level < LEVELS
             assert formed.sums[0, 0] == 2**formed.level
     sums, _ = blocks.suffixes(index)
