@@ -51,7 +51,7 @@ class Dyadic:
             grid.reset(index)
 
     def push(self, index: Ints, sums: Floats, start_ms: Ints) -> list[Formed]:
-        """Add one value, ``sums`` [series, SUMS], to each series; returns the blocks that formed, smallest first."""
+        """Add a value, ``sums`` [series, SUMS], to each series; returns the blocks that formed, smallest first."""
         formed: list[Formed] = []
         at = np.arange(len(index))
         for level in range(LEVELS):
