@@ -58,6 +58,15 @@ class Observed:
         whole = float(self._seen.rows[row, of])
         return float(self._seen.rows[row, column]) / whole if whole > 0.0 else 0.0
 
+    def share(self, row: int, other: int, column: int, now_ms: int) -> float:
+        """Observations of one signal in a row over those in another; 0 where there are none."""
+        mine, theirs = (
+            float(self._seen.rows[r, column])
+            * 0.5 ** ((now_ms - int(self._rows["at_ms"][r])) / _HALF_LIFE_MS)
+            for r in (row, other)
+        )
+        return mine / theirs if theirs > 0.0 else 0.0
+
     def to_state(self) -> State:
         return {"seen": self._seen.to_state(), "rows": self._rows.to_state()}
 

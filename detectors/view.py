@@ -111,7 +111,9 @@ class View:
         if column is None:
             return share
         mine, theirs = (self._observed.known_share(row, column, self._column[VOLUME]) for row in (one, other))
-        return share * mine / theirs if theirs > 0.0 else 0.0
+        lately = share * mine / theirs if theirs > 0.0 else 0.0
+        # Where the hours differ the product is not that of the observations: who has them all must be seen to.
+        return max(lately, self._observed.share(one, other, column, self._now_ms))
 
     def known_for_ms(self, segment: SegmentKey) -> int:
         """How long the segment has been watched; 0 for one that is not."""

@@ -51,5 +51,8 @@ def by_chance(found: Finding, rest: float) -> bool:
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Clearest first; ties by segment and signal, so that the order they came in does not matter."""
-    return sorted(findings, key=lambda f: (-f.effect.nats, f.segment, f.signal))
+    """Mixes last, for what moves beside them says better where it is; then the clearest first.
+
+    Ties by segment and signal, so that the order they came in does not matter.
+    """
+    return sorted(findings, key=lambda f: (f.effect.label is not None, -f.effect.nats, f.segment, f.signal))

@@ -84,8 +84,7 @@ def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, eff
     owner = min(wider, key=lambda c: (len(c.segment.dimensions), -c.effect.nats, c.segment))
     for _ in range(MAX_DIMENSIONS):
         parts = [c for c in candidates if within(c.segment, owner.segment)]
-        clear = [c for c in parts if c.effect.nats >= PART_AS_CLEAR * owner.effect.nats]
-        better = [c for c in clear if better_owner(owner, c, signal, effects)]
+        better = [c for c in parts if better_owner(owner, c, signal, effects)]
         if not better:
             break
         owner = min(better, key=lambda c: (-c.effect.nats, len(c.segment.dimensions), c.segment))
@@ -127,7 +126,8 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
     if x.segment == y.segment or x.up != y.up:
         return False
     if within(y.segment, x.segment):
-        return not as_large(x, y, signal) and explains(y, x, signal, effects, OTHER_SIGNAL)
+        as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats
+        return as_clear and not as_large(x, y, signal) and explains(y, x, signal, effects, OTHER_SIGNAL)
     if within(x.segment, y.segment):
         return as_large(y, x, signal) and explains(y, x, signal, effects)
     return False
@@ -183,13 +183,24 @@ def _as_good(segment: SegmentKey, found: Finding, signals: Mapping[str, Signal],
     signal = signals[found.signal]
     effect = effects.effect(segment, found.signal)
     if effect is None:
-        return False
+        return signal.kind == "mix" and _could_carry(segment, found, signal, effects)
     here = Finding(segment, found.signal, effect, found.seen_ms)
     if not near(here, found):
         return False
     if within(found.segment, segment):
         return effect.nats >= CLEAR_NATS and as_large(here, found, signal)
     return explains(here, found, signal, effects, OTHER_SIGNAL)
+
+
+def _could_carry(segment: SegmentKey, mix: Finding, signal: Signal, effects: Effects) -> bool:
+    """Whether a segment whose own mix is not known yet is large enough to have moved another's.
+
+    A mix gathers for a while before it is judged: in a small segment longer than in what holds it.
+    """
+    if within(mix.segment, segment) or disjoint(mix.segment, segment):
+        return False
+    share = share_within(segment, mix.segment, signal, effects)
+    return share >= OTHER_SIGNAL * relative_size(signal, mix.effect)
 
 
 class Group(NamedTuple):

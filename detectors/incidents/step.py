@@ -164,12 +164,15 @@ class Step:
         findings = in_order(self._finding(found) for found in new.values())
         findings = [f for f in findings if not docket.lingering.is_return(f)]
         findings = self._join_open(findings, new)
-        strong = [f for f in findings if any(self._affordable(found) for found in new[_key(f)])]
-        for cause in group(strong, view.segments, view.signals, view.effects, docket.series):
-            self._raise(cause, {_key(member): new[_key(member)] for member in cause.members})
-        # What is too weak to open an incident may belong to what has just been opened.
-        raised = {_key(finding) for finding in strong}
-        self._join_open([f for f in findings if _key(f) not in raised], new)
+        # What is too weak to open an incident can still say where one is, or belong to what has just been opened.
+        left: list[Finding] = []
+        for cause in group(findings, view.segments, view.signals, view.effects, docket.series):
+            members = {_key(member): new[_key(member)] for member in cause.members}
+            if any(self._affordable(found) for given in members.values() for found in given):
+                self._raise(cause, members)
+            else:
+                left += cause.members
+        self._join_open(in_order(left), new)
 
     def _join_open(self, findings: list[Finding], given: Mapping[SeriesKey, list[Evidence]]) -> list[Finding]:
         """Put findings to the open incidents that they belong to; returns the others."""
