@@ -32,11 +32,11 @@ _TOP: Final = 40
 _CUT: Final = 20.0
 _INCIDENT_MS: Final = 6 * 3_600_000
 _LEVELS: Final = np.arange(FLOOR, _TOP)
-_ENOUGH: Final = 10.0
+_ENOUGH: Final = 15.0
 """Peaks beyond a level from which its own rate is trusted."""
 _MOST_NATS: Final = 1000.0
 _STEPS: Final = 40
-_PRIOR_PEAKS: Final = 10.0
+_PRIOR_PEAKS: Final = 30.0
 _PRIOR_EXCESS: Final = 1.5
 _LEAST_EXCESS: Final = 1.2
 """Rare kinds of chance (two flags close together, one dear request) lie beyond the peaks that give the mean."""
