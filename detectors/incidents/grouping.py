@@ -44,6 +44,8 @@ AS_CLEAR: Final = 0.85
 AS_LARGE: Final = 0.8
 PART_AS_CLEAR: Final = 0.8
 """A part that carries the whole change is about as clear as the whole: without dilution it should be clearer."""
+REST: Final = 0.5
+"""What the rest of a whole must show of its part's change for the change to be the whole's."""
 ALONE: Final = 0.97
 """A part with this share of the whole is all of it."""
 MAX_DIMENSIONS: Final = 4
@@ -129,8 +131,20 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
         as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats
         return as_clear and not as_large(x, y, signal) and explains(y, x, signal, effects, OTHER_SIGNAL)
     if within(x.segment, y.segment):
-        return as_large(y, x, signal) and explains(y, x, signal, effects)
+        return (
+            as_large(y, x, signal) and explains(y, x, signal, effects) and _rest_moved(x, y, signal, effects)
+        )
     return False
+
+
+def _rest_moved(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> bool:
+    """Whether the rest of a whole changed as well: a large part shows in the whole almost as large as it is."""
+    if signal.kind == "rate":
+        return True
+    share = share_within(part.segment, whole.segment, signal, effects)
+    size = size_of(signal, part.effect)
+    rest = size_of(signal, whole.effect) - carried(signal, share, part.effect)
+    return rest / size >= REST * (1.0 - share) if size != 0.0 else False
 
 
 def shows(own: Mapping[str, Finding], found: Finding, signal: Signal, effects: Effects) -> bool:

@@ -87,7 +87,8 @@ def _slow(folder: Path, scale: Scale, rtt_secs: float, kills: int) -> Outcome:
             minutes=scale.pick(8, 24),
             feed_secs=kills * between_secs + 10.0,
             through=proxy.address,
-            kafka={"session_timeout_secs": session_secs, "chunk_records": 300},
+            # A chunk takes a round trip: small ones would only show that it is long.
+            kafka={"session_timeout_secs": session_secs, "chunk_records": round(750 * max(0.4, rtt_secs))},
         ) as (run, outcome),
     ):
         proxy.slow(rtt_secs)
