@@ -48,6 +48,8 @@ REST: Final = 0.5
 """What the rest of a whole must show of its part's change for the change to be the whole's."""
 ALONE: Final = 0.97
 """A part with this share of the whole is all of it."""
+HALF_AS_CLEAR: Final = 0.5
+"""What is to have moved a segment that it crosses shows the change about as clearly: less is chance's likeliest."""
 MAX_DIMENSIONS: Final = 4
 """How often a change is followed into a part of the segment before."""
 
@@ -203,7 +205,8 @@ def _as_good(segment: SegmentKey, found: Finding, signals: Mapping[str, Signal],
         return False
     if within(found.segment, segment):
         return effect.nats >= CLEAR_NATS and as_large(here, found, signal)
-    return explains(here, found, signal, effects, OTHER_SIGNAL)
+    as_clear = effect.nats >= HALF_AS_CLEAR * found.effect.nats
+    return as_clear and explains(here, found, signal, effects, OTHER_SIGNAL)
 
 
 def _could_carry(segment: SegmentKey, mix: Finding, signal: Signal, effects: Effects) -> bool:
