@@ -72,7 +72,8 @@ class QueryServer:
         if reader is not None:
             while self._serving:
                 await asyncio.to_thread(reader.cancel)
-                await asyncio.wait(self._serving, timeout=CANCEL_SECS)
+                if self._serving:  # they may have ended meanwhile
+                    await asyncio.wait(set(self._serving), timeout=CANCEL_SECS)
             await asyncio.get_running_loop().run_in_executor(self._thread, reader.close)
         self._thread.shutdown(wait=True)
 
