@@ -73,7 +73,8 @@ def run(scale: Scale) -> Outcome:
         faults=renewals,
         lost=verdict.lost,
         doubled=verdict.doubled,
-        notes=f"{moved:,} records of {len(events):,} went along; {'; '.join(verdict.examples)}",
+        notes=f"{len(events):,} records sent; the renewals moved {moved:,}",
+        failures=tuple(verdict.examples),
     )
 
 
