@@ -128,8 +128,7 @@ class Explainer:
         index = row * len(self.signals) + column
         seen = self._observed.per_hour(row, column, now_ms)
         whole = self._observed.per_hour(row, np.full_like(row, self._interactions), now_ms)
-        nats_of = {c: self.nats_needed(c, false_per_week) for c in np.unique(column).tolist()}
-        needed = np.array([nats_of[c] for c in column.tolist()])
+        needed = self.nats_needed(index, false_per_week)
         wanted = np.array([self._warns_from(c) if asked is None else asked for c in column.tolist()])
         terms, told = self.terms(index, now_ms), self._levels(index, now_ms)
         changes = self._smallest(terms, column, seen, needed)
@@ -150,7 +149,7 @@ class Explainer:
                     since_ms=None if effect is None else effect.since_ms,
                     observed_n=0.0 if effect is None else effect.n,
                     nats=nats,
-                    false_per_week=self._tails.false_per_week(int(column[at]), nats),
+                    false_per_week=self._tails.false_per_week(int(index[at]), nats),
                     nats_needed=float(needed[at]),
                     observations_per_hour=float(seen[at]),
                     interactions_per_hour=float(whole[at]),
@@ -215,8 +214,9 @@ class Explainer:
         if not segments:
             return []
         row = np.array([self._rows.row(segment) for segment in segments], np.int64)
-        nats = self._glr.change(row * len(self.signals) + column).nats
-        least, most = self._tails.nats_at(column, lax), self.nats_needed(column, false_per_week)
+        index = row * len(self.signals) + column
+        nats = self._glr.change(index).nats
+        least, most = self._nats_at(index, lax), self.nats_needed(index, false_per_week)
         found = []
         for at in np.flatnonzero((nats >= least) & (nats < most)).tolist():
             effect = self._view.effect(segments[at], name)
@@ -227,9 +227,16 @@ class Explainer:
             found += self.explain([segments[at]], [name], false_per_week, now_ms, asked=size)
         return found
 
-    def nats_needed(self, column: int, false_per_week: float) -> float:
-        """The evidence of a signal that chance shows only ``false_per_week`` times a week, and that is reported."""
-        return max(self._glr.params.report_nats, self._tails.nats_at(column, false_per_week))
+    def nats_needed(self, index: Ints, false_per_week: float) -> Floats:
+        """The evidence of series that chance shows only ``false_per_week`` times a week, and that is reported."""
+        return np.maximum(self._glr.params.report_nats, self._nats_at(index, false_per_week))
+
+    def _nats_at(self, index: Ints, per_week: float) -> Floats:
+        column, known = index % len(self.signals), self._tails.known(index)
+        pairs, which = np.unique(np.stack([column, known]), axis=1, return_inverse=True)
+        nats = [self._tails.nats_at(c, per_week, known=bool(k)) for c, k in pairs.T.tolist()]
+        result: Floats = np.array(nats)[which.ravel()]
+        return result
 
     def terms(self, index: Ints, now_ms: int) -> Terms:
         """What the likelihood of some series is made of now."""

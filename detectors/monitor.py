@@ -101,7 +101,7 @@ class Detect:
         self._rows = Rows(max_segments, retire_after_days)
         self._panes = Panes(params.panes, self._scales, base_window_ms)
         self._baseline = Baseline(params.baseline, self._scales, count)
-        self._tails = Tails(count)
+        self._tails = Tails(count, self._rows.known_well)
         self._detectors = make(params.detectors)
         (self._glr,) = (detector for detector in self._detectors if isinstance(detector, Glr))
         self._scoring = Scoring(self._scales, self._baseline)
@@ -276,7 +276,7 @@ class Detect:
             window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms, severity=severity,
             statistic=fired.statistic, threshold=fired.threshold, observed=observed, expected=expected,
             lower=lower, upper=upper, n=effect.events, started_at_ms=since_ms,
-            false_per_week=self._tails.false_per_week(column, fired.statistic) if glr else None,
+            false_per_week=self._tails.false_per_week(series, fired.statistic) if glr else None,
         )  # fmt: skip
 
     def _since(self, scored: Scored, at: int) -> tuple[int, float, float, float]:

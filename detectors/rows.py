@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 
-from detectors.base import Columns, Ints, State
-from detectors.records import SegmentKey
+from detectors.base import Bools, Columns, Ints, State
+from detectors.records import FLEET, OVERFLOW_VALUE, SegmentKey
 
 _RETIRE_EVERY_MS = 3_600_000
+_KNOWN_MS: Final = 3_600_000
+_KNOWN_SHARE: Final = 0.5
+"""Of the time that anything is known, while that is short."""
 
 
 class Rows:
@@ -27,6 +31,8 @@ class Rows:
         self._row: dict[SegmentKey, int] = {}
         self._segment: list[SegmentKey | None] = []
         self._times = Columns(seen_ms=(np.int64, -1), born_ms=(np.int64, -1))
+        self._named = Columns(named=(np.bool_, 0))
+        """Whether it is neither the whole fleet nor what is folded together."""
         self._free: list[int] = []
         self._retired_ms = -1
 
@@ -81,6 +87,12 @@ class Rows:
             self._times.grow(row + 1)
         self._row[segment] = row
         self._times["born_ms"][row] = now_ms
+        self._name(row)
+
+    def _name(self, row: int) -> None:
+        segment = self._segment[row]
+        self._named.grow(len(self._segment))
+        self._named["named"][row] = segment not in (None, FLEET) and OVERFLOW_VALUE not in segment.values
 
     def row(self, segment: SegmentKey) -> int | None:
         return self._row.get(segment)
@@ -89,6 +101,17 @@ class Rows:
         found = self._segment[row]
         assert found is not None, f"row {row} is free"  # noqa: S101
         return found
+
+    def known_well(self, rows: Ints) -> Bools:
+        """Which rows are those of segments known for some time: from first to last record an hour or more.
+
+        In the first two hours, half of the time that the fleet is known. Never the whole fleet and what is folded
+        together: strangers are part of them.
+        """
+        span_ms = self._times["seen_ms"] - self._times["born_ms"]
+        least_ms = min(_KNOWN_MS, _KNOWN_SHARE * int(span_ms.max(initial=0)))
+        result: Bools = (span_ms[rows] >= least_ms) & self._named["named"][rows]
+        return result
 
     @property
     def known(self) -> Iterable[SegmentKey]:
@@ -116,5 +139,7 @@ class Rows:
         ]
         self._row = {segment: row for row, segment in enumerate(self._segment) if segment is not None}
         self._times.from_state(state["times"])
+        for row in range(len(self._segment)):
+            self._name(row)
         self._free = [int(row) for row in state["free"]]
         self._retired_ms = int(state["retired_ms"])

@@ -13,16 +13,23 @@ with u the highest level that was passed often enough. Bursts, heavy tails, cycl
 estimated references all show up in rate(u) and m; theory gives the prior (about
 0.6 e^-u an update, m = 1; real traffic is worse, so m is 1.2 at least).
 
+There are two counts: of all segments, and of those that are *known* (``Rows.known_well``). A known segment is
+judged by the known ones alone, so that what is said of it does not depend on strangers that come and go. The
+others, and the whole fleet, which strangers are part of, are judged by all. So the known ones spend the budget as
+if there were no others, and the others the share of it that they have in the chance of all: together less than
+twice the budget, and little more than it where nearly all segments are known.
+
 Source: Pickands, Statistical inference using extreme order statistics, Ann. Stat. 3, 1975 (peaks over threshold).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
-from detectors.base import Columns, Floats, Grid, Ints, State
+from detectors.base import Bools, Columns, Floats, Grid, Ints, State
 
 FLOOR: Final = 6
 """Nats from which an excursion counts."""
@@ -47,67 +54,42 @@ _HALF_LIFE_MS: Final = 4 * WEEK_MS
 _FADE_EVERY_MS: Final = 3_600_000
 
 
-class Tails:
-    """The tails of all signals' statistics; ``signals`` is the number of signal columns."""
+class _Count:
+    """Peaks and updates of every signal's statistic over some segments."""
 
     def __init__(self, signals: int) -> None:
         self._signals = signals
-        self._peak = Columns(nats=(np.float64, 0.0))
         self._peaks = Grid(_TOP - FLOOR)
         self._peaks.grow(signals)
         self._volume = Columns(updates=(np.float64, 0.0), elapsed_ms=(np.float64, 0.0))
         self._volume.grow(signals)
         self._incident = Columns(at_ms=(np.int64, -_INCIDENT_MS))
         self._incident.grow(signals)
-        self._last_ms = -1
-        self._faded_ms = -1
 
-    def grow(self, size: int) -> None:
-        self._peak.grow(size)
+    def cut(self, column: int, nats: float, now_ms: int) -> None:
+        """An excursion has become an incident; one counts in ``_INCIDENT_MS``."""
+        if nats >= FLOOR and now_ms - self._incident["at_ms"][column] >= _INCIDENT_MS:
+            self._incident["at_ms"][column] = now_ms
+            self._peaks.rows[column, int(min(nats, _CUT)) - FLOOR] += 1.0
 
-    def reset(self, index: Ints) -> None:
-        """Forget the present excursions: their segment is gone."""
-        self._peak.reset(index)
-
-    def cut(self, index: Ints) -> None:
-        """The present excursions of some series have become an incident."""
-        for series in index.tolist():
-            column, nats = series % self._signals, float(self._peak["nats"][series])
-            if nats >= FLOOR and self._last_ms - self._incident["at_ms"][column] >= _INCIDENT_MS:
-                self._incident["at_ms"][column] = self._last_ms
-                self._peaks.rows[column, int(min(nats, _CUT)) - FLOOR] += 1.0
-        self._peak.reset(index)
-
-    def observe(self, index: Ints, nats: Floats, now_ms: int, updates: Floats | None = None) -> None:
-        """Take in the statistic of some series (no repeats) that are not part of an open incident.
-
-        ``updates``: the largest of how many statistics each is; one if not given.
-        """
-        self._advance(now_ms)
-        column = index % self._signals
+    def updated(self, column: Ints, updates: Floats | None) -> None:
         self._volume["updates"][:] += np.bincount(column, updates, minlength=self._signals)
-        before = self._peak["nats"][index]
-        ended = (before > 0) & (nats < _OVER)
-        if ended.any():
-            level = np.minimum(before[ended], _TOP - 1).astype(np.int64) - FLOOR
-            np.add.at(self._peaks.rows, (column[ended], level), 1.0)
-        goes_on = (before > 0) & ~ended
-        started = (before <= 0) & (nats >= FLOOR)
-        self._peak["nats"][index] = np.where(goes_on | started, np.maximum(before, nats), 0.0)
 
-    def _advance(self, now_ms: int) -> None:
-        if self._last_ms >= 0:
-            self._volume["elapsed_ms"][:] += max(0, now_ms - self._last_ms)
-        self._last_ms = now_ms
-        if now_ms - self._faded_ms >= _FADE_EVERY_MS:
-            keep = 0.5 ** ((now_ms - self._faded_ms) / _HALF_LIFE_MS) if self._faded_ms >= 0 else 1.0
-            self._faded_ms = now_ms
-            self._peaks.rows *= keep
-            for name in ("updates", "elapsed_ms"):
-                self._volume[name][:] *= keep
+    def ended(self, column: Ints, peaks: Floats) -> None:
+        """Excursions are over."""
+        level = np.minimum(peaks, _TOP - 1).astype(np.int64) - FLOOR
+        np.add.at(self._peaks.rows, (column, level), 1.0)
+
+    def elapsed(self, span_ms: int) -> None:
+        self._volume["elapsed_ms"][:] += span_ms
+
+    def fade(self, keep: float) -> None:
+        self._peaks.rows *= keep
+        for name in ("updates", "elapsed_ms"):
+            self._volume[name][:] *= keep
 
     def false_per_week(self, column: int, nats: float) -> float:
-        """Excursions of at least ``nats`` that a signal shows in a week over all segments by chance."""
+        """Excursions of at least ``nats`` that a signal shows in a week by chance."""
         peaks = self._peaks.rows[column]
         beyond = np.cumsum(peaks[::-1])[::-1]
         enough = np.flatnonzero(beyond >= _ENOUGH)
@@ -124,25 +106,109 @@ class Tails:
         rate = (float(beyond[at]) + float(prior)) / (weeks + _PRIOR_WEEKS)
         return rate * float(np.exp(-(nats - level) / mean))
 
-    def nats_at(self, column: int, per_week: float) -> float:
-        """The least evidence that chance shows at most ``per_week`` times a week; at most ``_MOST_NATS``."""
+    def to_state(self) -> State:
+        return {
+            "peaks": self._peaks.to_state(), "volume": self._volume.to_state(),
+            "incident": self._incident.to_state(),
+        }  # fmt: skip
+
+    def from_state(self, state: State) -> None:
+        self._peaks.from_state(state["peaks"])
+        self._volume.from_state(state["volume"])
+        self._incident.from_state(state["incident"])
+
+
+class Tails:
+    """The tails of all signals' statistics; ``signals`` is the number of signal columns."""
+
+    def __init__(self, signals: int, known: Callable[[Ints], Bools]) -> None:
+        """``known`` says which rows of segments are those of known ones, as of the last window."""
+        self._signals = signals
+        self._known_rows = known
+        self._peak = Columns(nats=(np.float64, 0.0))
+        self._all, self._known = _Count(signals), _Count(signals)
+        self._last_ms = -1
+        self._faded_ms = -1
+
+    def grow(self, size: int) -> None:
+        self._peak.grow(size)
+
+    def reset(self, index: Ints) -> None:
+        """Forget the present excursions: their segment is gone."""
+        self._peak.reset(index)
+
+    def known(self, index: Ints) -> Bools:
+        """Which series are those of known segments."""
+        return self._known_rows(index // self._signals)
+
+    def cut(self, index: Ints) -> None:
+        """The present excursions of some series have become an incident."""
+        for series, known in zip(index.tolist(), self.known(index).tolist(), strict=True):
+            column, nats = series % self._signals, float(self._peak["nats"][series])
+            for count in (self._all, self._known) if known else (self._all,):
+                count.cut(column, nats, self._last_ms)
+        self._peak.reset(index)
+
+    def observe(self, index: Ints, nats: Floats, now_ms: int, updates: Floats | None = None) -> None:
+        """Take in the statistic of some series (no repeats) that are not part of an open incident.
+
+        ``updates``: the largest of how many statistics each is; one if not given.
+        """
+        self._advance(now_ms)
+        column, known = index % self._signals, self.known(index)
+        self._all.updated(column, updates)
+        self._known.updated(column[known], None if updates is None else updates[known])
+        before = self._peak["nats"][index]
+        ended = (before > 0) & (nats < _OVER)
+        if ended.any():
+            self._all.ended(column[ended], before[ended])
+            self._known.ended(column[ended & known], before[ended & known])
+        goes_on = (before > 0) & ~ended
+        started = (before <= 0) & (nats >= FLOOR)
+        self._peak["nats"][index] = np.where(goes_on | started, np.maximum(before, nats), 0.0)
+
+    def _advance(self, now_ms: int) -> None:
+        counts = (self._all, self._known)
+        if self._last_ms >= 0:
+            for count in counts:
+                count.elapsed(max(0, now_ms - self._last_ms))
+        self._last_ms = now_ms
+        if now_ms - self._faded_ms >= _FADE_EVERY_MS:
+            keep = 0.5 ** ((now_ms - self._faded_ms) / _HALF_LIFE_MS) if self._faded_ms >= 0 else 1.0
+            self._faded_ms = now_ms
+            for count in counts:
+                count.fade(keep)
+
+    def false_per_week(self, series: int, nats: float) -> float:
+        """How often a week chance shows as much as a series does, over all segments that it is judged by."""
+        known = bool(self.known(np.array([series]))[0])
+        return self._count(known).false_per_week(series % self._signals, nats)
+
+    def nats_at(self, column: int, per_week: float, *, known: bool) -> float:
+        """The least evidence that chance shows at most ``per_week`` times a week, at most ``_MOST_NATS``.
+
+        ``known``: for a known segment.
+        """
+        count = self._count(known)
         low, high = float(FLOOR), _MOST_NATS
         for _ in range(_STEPS):
             middle = 0.5 * (low + high)
-            rare = self.false_per_week(column, middle) <= per_week
+            rare = count.false_per_week(column, middle) <= per_week
             low, high = (low, middle) if rare else (middle, high)
         return high
 
+    def _count(self, known: bool) -> _Count:
+        return self._known if known else self._all
+
     def to_state(self) -> State:
         return {
-            "peak": self._peak.to_state(), "peaks": self._peaks.to_state(), "volume": self._volume.to_state(),
-            "incident": self._incident.to_state(), "last_ms": self._last_ms, "faded_ms": self._faded_ms,
+            "peak": self._peak.to_state(), **self._all.to_state(), "known": self._known.to_state(),
+            "last_ms": self._last_ms, "faded_ms": self._faded_ms,
         }  # fmt: skip
 
     def from_state(self, state: State) -> None:
         self._peak.from_state(state["peak"])
-        self._peaks.from_state(state["peaks"])
-        self._volume.from_state(state["volume"])
-        self._incident.from_state(state["incident"])
+        self._all.from_state(state)
+        self._known.from_state(state.get("known", state))  # 0.1.0 had one count: of all
         self._last_ms = int(state["last_ms"])
         self._faded_ms = int(state["faded_ms"])

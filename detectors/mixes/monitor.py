@@ -112,7 +112,7 @@ class Mixes:
         self._baseline = Baseline(slow, scales, 1)
         self._scoring = Scoring(scales, self._baseline)
         self._glr = Glr(parts.glr)
-        self._tails = Tails(len(self._signals))
+        self._tails = Tails(len(self._signals), rows.known_well)
         self._frozen = Frozen(parts.frozen)
         self._pairs = Columns(
             at_ms=(np.int64, -1), statistic=(np.float64, 0.0), mover=(np.int64, -1), log_odds=(np.float64, 0.0)
@@ -317,7 +317,7 @@ class Mixes:
             upper=upper,
             n=size.events,
             started_at_ms=since_ms,
-            false_per_week=self._tails.false_per_week(column, nats),
+            false_per_week=self._tails.false_per_week(pair, nats),
             label=movers[0].label,
             movers=movers,
             moved_share=distance,

@@ -5,15 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from detectors.base import Bools, Ints
 from detectors.tails import WEEK_MS, Tails
 
 ONE = np.zeros(1, np.int64)
 MINUTE_MS = 60_000
 
 
+def everybody(rows: Ints) -> Bools:
+    return np.ones(len(rows), bool)
+
+
 def after_weeks(weeks: int, peaks: list[float], *, raised_from: float = np.inf) -> Tails:
     """Excursions of one series spread over some weeks; those from ``raised_from`` nats on become incidents."""
-    tails = Tails(1)
+    tails = Tails(1, everybody)
     tails.grow(1)
     step_ms = weeks * WEEK_MS // len(peaks)
     for number, nats in enumerate(peaks):
@@ -47,7 +52,7 @@ def test_what_was_raised_counts_so_that_false_alarms_end() -> None:
 
 def test_a_real_incident_does_not_blind_its_signal() -> None:
     quiet = after_weeks(4, exponential(1000, 1.5)).false_per_week(0, 25.0)
-    tails = Tails(1)
+    tails = Tails(1, everybody)
     tails.grow(50)
     for number, nats in enumerate(exponential(1000, 1.5)):
         at_ms = number * 4 * WEEK_MS // 1000
@@ -63,7 +68,7 @@ def test_a_real_incident_does_not_blind_its_signal() -> None:
 
 def test_restored_tails_go_on_alike() -> None:
     one = after_weeks(2, exponential(200, 2.0), raised_from=12.0)
-    other = Tails(1)
+    other = Tails(1, everybody)
     other.grow(1)
     other.from_state(one.to_state())
     for tails in (one, other):
@@ -71,3 +76,35 @@ def test_restored_tails_go_on_alike() -> None:
         tails.cut(ONE)
     assert one.false_per_week(0, 14.0) == other.false_per_week(0, 14.0)
     assert one.to_state() == other.to_state()
+
+
+def test_strangers_change_nothing_for_known_segments() -> None:
+    """Two signals; rows 0 and 1 are known, 2 to 9 are strangers that may show excursions or incidents."""
+
+    def play(strangers: bool) -> Tails:
+        rng = np.random.default_rng(4)
+        tails = Tails(2, lambda rows: rows < 2)
+        tails.grow(20)
+        for at in range(3000):
+            nats = np.where(rng.random(20) < 0.05, 6.0 + rng.exponential(2.0, 20), 0.0)
+            index = np.arange(20 if strangers else 4)
+            tails.observe(index, nats[index], at * 10 * MINUTE_MS)
+            tails.cut(index[(index > 3) & (nats[index] > 9.0)])
+        return tails
+
+    alone, flooded = play(strangers=False), play(strangers=True)
+    for nats in (7.0, 12.0, 18.0):
+        for series in range(4):
+            assert flooded.false_per_week(series, nats) == alone.false_per_week(series, nats)
+        everyone = flooded.false_per_week(4, nats)
+        assert everyone > flooded.false_per_week(0, nats), "strangers are judged by all that there are"
+    assert flooded.nats_at(0, 1.0, known=True) < flooded.nats_at(0, 1.0, known=False)
+
+
+def test_a_state_without_known_segments_begins_with_what_was_counted_over_all() -> None:
+    one = after_weeks(2, exponential(200, 2.0), raised_from=12.0)
+    state = one.to_state()
+    del state["known"]
+    other = Tails(1, everybody)
+    other.from_state(state)
+    assert other.to_state() == one.to_state()
