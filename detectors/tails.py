@@ -184,6 +184,11 @@ class Tails:
         known = bool(self.known(np.array([series]))[0])
         return self._count(known).false_per_week(series % self._signals, nats)
 
+    def nats_of(self, series: int, per_week: float) -> float:
+        """``nats_at`` for one series."""
+        known = bool(self.known(np.array([series]))[0])
+        return self.nats_at(series % self._signals, per_week, known=known)
+
     def nats_at(self, column: int, per_week: float, *, known: bool) -> float:
         """The least evidence that chance shows at most ``per_week`` times a week, at most ``_MOST_NATS``.
 

@@ -37,6 +37,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from detectors.base import Batch, Columns, Floats, Grid, Hits, Ints, Params, State, without_nan
+from detectors.drift.glr import NEGATIVE_BINOMIAL
+from detectors.drift.shares import widened
 
 _FARTHEST: Final = 1e6
 """Farther away is as far, for ranks; and sorted bits stay finite."""
@@ -84,7 +86,9 @@ class Kswin:
         self._window.grow(size)
 
     def update(self, batch: Batch) -> Hits:
-        return self.step(batch.series, without_nan(batch.white))
+        """Rates are left out: a busy hour is one long run of panes on one side."""
+        at = np.flatnonzero(batch.family != NEGATIVE_BINOMIAL)
+        return widened(self.step(batch.series[at], without_nan(batch.white[at])), at, len(batch.series))
 
     def step(self, index: Ints, x: Floats) -> Hits:
         """One value for each series in ``index``; of those that fire only the newest values stay."""

@@ -164,9 +164,7 @@ class Mixes:
             labels=[self._counts.directory.label(at) for at in series.tolist()],
             per_hour=self._counts.per_hour(series, now_ms),
             known=known_of(series, now_ms, self._baseline, self._scoring, self._glr),
-            nats_needed=max(
-                self._glr.params.report_nats, self._tails.nats_at(self.column[name], false_per_week)
-            ),
+            nats_needed=max(self._glr.params.report_nats, self._tails.nats_of(pair, false_per_week)),
             open_incident=pair < len(self._pairs) and bool(self._frozen.holds(np.array([pair]))[0]),
             panes_per_day=self._panes_per_day,
         )
@@ -174,9 +172,9 @@ class Mixes:
     def signal(self, name: str) -> Signal:
         return self._signals[self.column[name]]
 
-    def false_per_week(self, name: str, nats: float) -> float:
-        """How often a week chance shows as much in a mix, over all segments."""
-        return self._tails.false_per_week(self.column[name], nats)
+    def false_per_week(self, row: int, name: str, nats: float) -> float:
+        """How often a week chance shows as much as a mix does, over all segments that it is judged by."""
+        return self._tails.false_per_week(row * len(self._signals) + self.column[name], nats)
 
     def apply(self, action: str, row: int | None, signal: str) -> None:
         """Do what TRIAGE decided about a mix; other signals and unknown segments are ignored."""
