@@ -83,7 +83,11 @@ def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, eff
             candidates.append(other)
     owner = min(candidates, key=lambda c: (-c.effect.nats, len(c.segment.dimensions), c.segment))
     wider = [
-        c for c in candidates if c.effect.nats >= AS_CLEAR * owner.effect.nats and as_large(c, owner, signal)
+        c
+        for c in candidates
+        if c.effect.nats >= AS_CLEAR * owner.effect.nats
+        and as_large(c, owner, signal)
+        and not _is_dilution(owner, c, signal, effects)
     ]
     owner = min(wider, key=lambda c: (len(c.segment.dimensions), -c.effect.nats, c.segment))
     for _ in range(MAX_DIMENSIONS):
@@ -131,22 +135,32 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
         return False
     if within(y.segment, x.segment):
         as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats
-        return as_clear and not as_large(x, y, signal) and explains(y, x, signal, effects, OTHER_SIGNAL)
+        larger = not as_large(x, y, signal) or _is_dilution(y, x, signal, effects)
+        return as_clear and larger and explains(y, x, signal, effects, OTHER_SIGNAL)
     if within(x.segment, y.segment):
-        return (
-            as_large(y, x, signal) and explains(y, x, signal, effects) and _rest_moved(x, y, signal, effects)
-        )
+        rest = rest_of(x, y, signal, effects)
+        return as_large(y, x, signal) and explains(y, x, signal, effects) and (rest is None or rest >= REST)
     return False
 
 
-def _rest_moved(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> bool:
-    """Whether the rest of a whole changed as well: a large part shows in the whole almost as large as it is."""
-    if signal.kind == "rate":
-        return True
+def rest_of(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> float | None:
+    """The change of what is left of a whole without a part, over the part's; None where that cannot be told.
+
+    A large part shows in the whole almost as large as it is, on a logarithm all the more.
+    """
     share = share_within(part.segment, whole.segment, signal, effects)
     size = size_of(signal, part.effect)
-    rest = size_of(signal, whole.effect) - carried(signal, share, part.effect)
-    return rest / size >= REST * (1.0 - share) if size != 0.0 else False
+    if signal.kind == "rate" or share >= ALONE or size == 0.0:
+        return None
+    return (size_of(signal, whole.effect) - carried(signal, share, part.effect)) / size / (1.0 - share)
+
+
+def _is_dilution(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> bool:
+    """Whether a whole certainly only shows its part's change: the rest of it did not move."""
+    if part.segment == whole.segment or not within(part.segment, whole.segment) or signal.kind == "quantile":
+        return False
+    rest = rest_of(part, whole, signal, effects)
+    return rest is not None and rest < REST
 
 
 def shows(own: Mapping[str, Finding], found: Finding, signal: Signal, effects: Effects) -> bool:

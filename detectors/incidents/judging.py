@@ -21,6 +21,8 @@ MOVED_NATS: Final = 5.0
 FLAT_NATS: Final = 3.0
 LARGE: Final = 0.3
 """What looks as large as this counts before it is as sure: detectors bound what the first values can say."""
+CLEAR_MIX_NATS: Final = 12.0
+"""A mix shows a type from here on: it has the evidence of that one of its many labels that has most."""
 _ALIAS: Final = (0.8, 1.25)
 """Segments that cross have the same interactions when the number of them says so."""
 _MODELS: Final = ({"provider"}, {"model"}, {"provider", "model"})
@@ -88,8 +90,16 @@ def scene_at(
             flat.add(name)
         elif _counts(found, view) and _belongs(found, own, view):
             moved[name] = effect
-    clear = frozenset(n for n, effect in moved.items() if n in own or effect.nats >= CLEAR_NATS)
+    clear = frozenset(name for name, effect in moved.items() if _is_clear(name, effect, own, view))
     return Scene(owner, moved, frozenset(flat), changes, taken_over(owner, own, view), view.signals, clear)
+
+
+def _is_clear(name: str, effect: Effect, own: Mapping[str, Finding], view: View) -> bool:
+    """Whether a change is sure enough to show what happened."""
+    if view.signals[name].kind == "mix":
+        strongest = max(own, key=lambda n: (own[n].effect.nats, n), default=None)
+        return name == strongest or effect.nats >= CLEAR_MIX_NATS
+    return name in own or effect.nats >= CLEAR_NATS
 
 
 def _counts(found: Finding, view: View) -> bool:
