@@ -33,6 +33,8 @@ from detectors.incidents.places import carried, disjoint, relative_size, share_w
 from detectors.incidents.shares import displaces, volume_behind
 from detectors.records import SegmentKey, Signal
 
+ONSET_FACTOR: Final = 4.0
+"""What seems to have lasted no more than so many times as long may have begun with the other."""
 SAME_SIGNAL: Final = 0.5
 """Share of a parent's change that its part must account for."""
 OTHER_SIGNAL: Final = 0.75
@@ -171,8 +173,18 @@ def shows(own: Mapping[str, Finding], found: Finding, signal: Signal, effects: E
     known = own.get(found.signal)
     if known is None:
         return False
-    began_within = found.effect.since_ms >= known.effect.since_ms
-    return (began_within or near(known, found)) and explains(known, found, signal, effects)
+    return _began_within(known, found) and explains(known, found, signal, effects)
+
+
+def _began_within(known: Finding, found: Finding) -> bool:
+    """Whether a change began while another was there, as far as its onset can tell.
+
+    What is sparse is told in long panes, and the candidates for an onset lie a factor of up to three apart.
+    """
+    if found.effect.since_ms >= known.effect.since_ms or near(known, found):
+        return True
+    lasts_ms = found.seen_ms - known.effect.since_ms
+    return found.seen_ms - found.effect.since_ms <= ONSET_FACTOR * lasts_ms
 
 
 def agrees(

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from detectors.incidents.docket import Docket
 from detectors.incidents.effects import VOLUME
-from detectors.incidents.findings import Finding
+from detectors.incidents.findings import Finding, near
 from detectors.incidents.firing import Open, SeriesKey
 from detectors.incidents.grouping import agrees, better_owner, cause_of, explains, shows
 from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View
+from detectors.incidents.places import within
 from detectors.incidents.shares import displaces
-from detectors.records import Evidence, SegmentKey
+from detectors.records import FLEET, Evidence, SegmentKey
 
 
 class Homes:
@@ -45,6 +46,26 @@ class Homes:
             known = own.get(finding.signal)
             if known is not None and not entry.moved and better_owner(known, finding, signal, effects):
                 return entry
+        return self._part_of_a_member(finding)
+
+    def _part_of_a_member(self, finding: Finding) -> Open | None:
+        """The open incident that has the change of a whole of which this is a part, though not as its own.
+
+        The whole fleet is no such whole: it shows every cause a little.
+        """
+        signal, effects = self._view.signals[finding.signal], self._view.effects
+        for entry in self._docket.open.values():
+            for series in entry.series.values() if entry.has_room else ():
+                wider = len(series.segment.dimensions) < len(finding.segment.dimensions)
+                if series.signal != finding.signal or series.segment == FLEET or not wider:
+                    continue
+                known = series.finding
+                if (
+                    within(finding.segment, series.segment)
+                    and near(known, finding)
+                    and explains(known, finding, signal, effects)
+                ):
+                    return entry
         return None
 
     def _agreeing(self, finding: Finding) -> Open | None:
