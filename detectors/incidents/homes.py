@@ -10,7 +10,6 @@ from detectors.incidents.findings import Finding, near
 from detectors.incidents.firing import Open, SeriesKey
 from detectors.incidents.grouping import agrees, better_owner, cause_of, explains, shows
 from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View
-from detectors.incidents.places import within
 from detectors.incidents.shares import displaces
 from detectors.records import FLEET, Evidence, SegmentKey
 
@@ -49,9 +48,9 @@ class Homes:
         return self._part_of_a_member(finding)
 
     def _part_of_a_member(self, finding: Finding) -> Open | None:
-        """The open incident that has the change of a whole of which this is a part, though not as its own.
+        """The open incident with which a wider segment moved whose change explains this one.
 
-        The whole fleet is no such whole: it shows every cause a little.
+        The whole fleet is no such segment: it shows every cause a little.
         """
         signal, effects = self._view.signals[finding.signal], self._view.effects
         for entry in self._docket.open.values():
@@ -60,11 +59,7 @@ class Homes:
                 if series.signal != finding.signal or series.segment == FLEET or not wider:
                     continue
                 known = series.finding
-                if (
-                    within(finding.segment, series.segment)
-                    and near(known, finding)
-                    and explains(known, finding, signal, effects)
-                ):
+                if near(known, finding) and explains(known, finding, signal, effects):
                     return entry
         return None
 
