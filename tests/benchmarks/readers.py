@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -85,8 +87,10 @@ async def plain_faust(config: Config, records: int) -> None:
     """A Faust agent as its documentation shows it, doing the same job: ten signals, three segmentations, 10 s."""
     import faust
 
+    data = tempfile.mkdtemp()
     app = faust.App(
         f"plain-{os.getpid()}",
+        datadir=data,
         broker=f"kafka://{config.kafka.bootstrap}",
         autodiscover=False,
         web_enabled=False,
@@ -117,6 +121,7 @@ async def plain_faust(config: Config, records: int) -> None:
     await app.start()
     await done.wait()
     meter.report()
+    shutil.rmtree(data, ignore_errors=True)
     os._exit(0)
 
 
