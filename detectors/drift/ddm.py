@@ -33,7 +33,7 @@ import numpy as np
 from pydantic import Field
 
 from detectors.base import Batch, Columns, Floats, Grid, Hits, Ints, Params, State
-from detectors.drift.shares import Rebased, widened
+from detectors.drift.shares import Rebased
 
 _MOST_SIGMAS: Final = 1e6
 """Where s_min is 0, any rise is infinitely many; this many say as much."""
@@ -76,10 +76,7 @@ class Ddm:
             part.grow(size)
 
     def update(self, batch: Batch) -> Hits:
-        at, n, share = self._shares.of(batch)
-        some = self.step(batch.series[at], n, share)
-        self._shares.reset(batch.series[at[some.fired_up | some.fired_down]])
-        return widened(some, at, len(batch.series))
+        return self._shares.update(batch, self.step)
 
     def step(self, index: Ints, n: Floats, share: Floats) -> Hits:
         """River's update with weight ``n`` for the series in ``index``; series that fire begin anew."""

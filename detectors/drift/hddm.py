@@ -36,7 +36,7 @@ import numpy as np
 from pydantic import Field
 
 from detectors.base import Batch, Bools, Columns, Floats, Hits, Ints, Params, State
-from detectors.drift.shares import Rebased, widened
+from detectors.drift.shares import Rebased
 
 _CLIP_SIGMAS: Final = 4.0
 _COLUMNS: Final = ("n", "mean", "low_n", "low_mean", "high_n", "high_mean")
@@ -78,10 +78,7 @@ class Hddm:
         self._state.grow(size)
 
     def update(self, batch: Batch) -> Hits:
-        at, n, share = self._shares.of(batch)
-        some = self.step(batch.series[at], n, share)
-        self._shares.reset(batch.series[at[some.fired_up | some.fired_down]])
-        return widened(some, at, len(batch.series))
+        return self._shares.update(batch, self.step)
 
     def step(self, index: Ints, n: Floats, share: Floats) -> Hits:
         """River's update with weight ``n`` for the series in ``index``; series that fire begin anew."""

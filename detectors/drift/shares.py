@@ -14,6 +14,7 @@ no more than some sigmas, or one observation if that is more: what one wild pane
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +65,13 @@ class Rebased:
         off = np.clip(without_nan(batch.deviation[at] / n), -limit, limit)
         worth = expected * (1.0 - expected) / sigma**2
         return Shares(at, np.minimum(n, worth), began[index] + off)
+
+    def update(self, batch: Batch, step: Callable[[Ints, Floats, Floats], Hits]) -> Hits:
+        """What a detector's ``step`` (series, observations, shares) finds in the ratios; what fires begins anew."""
+        at, n, share = self.of(batch)
+        some = step(batch.series[at], n, share)
+        self.reset(batch.series[at[some.fired_up | some.fired_down]])
+        return widened(some, at, len(batch.series))
 
     def reset(self, index: Ints) -> None:
         self._began.reset(index)

@@ -45,9 +45,9 @@ class Homes:
             known = own.get(finding.signal)
             if known is not None and not entry.moved and better_owner(known, finding, signal, effects):
                 return entry
-        return self._part_of_a_member(finding)
+        return self._of_a_member(finding)
 
-    def _part_of_a_member(self, finding: Finding) -> Open | None:
+    def _of_a_member(self, finding: Finding) -> Open | None:
         """The open incident with which a wider segment moved whose change explains this one.
 
         The whole fleet is no such segment: it shows every cause a little.
