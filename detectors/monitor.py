@@ -235,8 +235,8 @@ class Detect:
             if detector is self._glr:
                 rises = np.where(self._worse(index[at], up=True), hits.up, 0.0)
                 worse = np.maximum(rises, np.where(self._worse(index[at], up=False), hits.down, 0.0))
-                free = ~frozen[at]
-                self._tails.observe(index[at[free]], worse[free], block.window_end_ms)
+                free, in_week = ~frozen[at], ~np.isnan(scored.ref.season[at])
+                self._tails.observe(index[at[free]], worse[free], block.window_end_ms, in_week[free])
             for hit in np.flatnonzero(hits.fired_up | hits.fired_down).tolist():
                 up, series = bool(hits.fired_up[hit]), int(index[at[hit]])
                 statistic = float((hits.up if up else hits.down)[hit])

@@ -13,6 +13,9 @@ with u the highest level that was passed often enough. Bursts, heavy tails, cycl
 estimated references all show up in rate(u) and m; theory gives the prior (about
 0.6 e^-u an update, m = 1; real traffic is worse, so m is 1.2 at least).
 
+Until a signal has seen a whole week nobody knows what hours are like, and every morning looks like a change. Once
+most of its series are compared with the same hour of earlier weeks, what chance did before that counts for a day.
+
 There are two counts: of all segments, and of those that are *known* (``Rows.known_well``). A known segment is
 judged by the known ones alone, so that what is said of it does not depend on strangers that come and go. The
 others, and the whole fleet, which strangers are part of, are judged by all. So the known ones spend the budget as
@@ -52,6 +55,8 @@ _PRIOR_WEEKS: Final = 1.0 / 7.0
 WEEK_MS: Final = 7 * 86_400_000
 _HALF_LIFE_MS: Final = 4 * WEEK_MS
 _FADE_EVERY_MS: Final = 3_600_000
+_UNKNOWN_WEEK_MS: Final = 86_400_000
+"""So much the time before the week was known counts for."""
 
 
 class _Count:
@@ -65,6 +70,8 @@ class _Count:
         self._volume.grow(signals)
         self._incident = Columns(at_ms=(np.int64, -_INCIDENT_MS))
         self._incident.grow(signals)
+        self._week = Columns(known=(np.bool_, 0))
+        self._week.grow(signals)
 
     def cut(self, column: int, nats: float, now_ms: int) -> None:
         """An excursion has become an incident; one counts in ``_INCIDENT_MS``."""
@@ -72,8 +79,15 @@ class _Count:
             self._incident["at_ms"][column] = now_ms
             self._peaks.rows[column, int(min(nats, _CUT)) - FLOOR] += 1.0
 
-    def updated(self, column: Ints, updates: Floats | None) -> None:
+    def updated(self, column: Ints, updates: Floats | None, in_week: Bools) -> None:
+        """``in_week``: which are compared with the same hour of earlier weeks."""
         self._volume["updates"][:] += np.bincount(column, updates, minlength=self._signals)
+        most = np.bincount(column, np.where(in_week, 1.0, -1.0), minlength=self._signals) > 0
+        if (began := np.flatnonzero(most & ~self._week["known"])).size:
+            self._week["known"][began] = True
+            self._keep(
+                began, _UNKNOWN_WEEK_MS / np.maximum(self._volume["elapsed_ms"][began], _UNKNOWN_WEEK_MS)
+            )
 
     def ended(self, column: Ints, peaks: Floats) -> None:
         """Excursions are over."""
@@ -84,9 +98,12 @@ class _Count:
         self._volume["elapsed_ms"][:] += span_ms
 
     def fade(self, keep: float) -> None:
-        self._peaks.rows *= keep
+        self._keep(np.arange(self._signals), np.full(self._signals, keep))
+
+    def _keep(self, column: Ints, share: Floats) -> None:
+        self._peaks.rows[column] *= share[:, None]
         for name in ("updates", "elapsed_ms"):
-            self._volume[name][:] *= keep
+            self._volume[name][column] *= share
 
     def false_per_week(self, column: int, nats: float) -> float:
         """Excursions of at least ``nats`` that a signal shows in a week by chance."""
@@ -109,13 +126,17 @@ class _Count:
     def to_state(self) -> State:
         return {
             "peaks": self._peaks.to_state(), "volume": self._volume.to_state(),
-            "incident": self._incident.to_state(),
+            "incident": self._incident.to_state(), "week": self._week.to_state(),
         }  # fmt: skip
 
     def from_state(self, state: State) -> None:
         self._peaks.from_state(state["peaks"])
         self._volume.from_state(state["volume"])
         self._incident.from_state(state["incident"])
+        if "week" in state:
+            self._week.from_state(state["week"])
+        else:  # 0.1.0 did not ask: what is older than a week is not taken for chance of the first one
+            self._week["known"][:] = self._volume["elapsed_ms"] > WEEK_MS
 
 
 class Tails:
@@ -149,15 +170,18 @@ class Tails:
                 count.cut(column, nats, self._last_ms)
         self._peak.reset(index)
 
-    def observe(self, index: Ints, nats: Floats, now_ms: int, updates: Floats | None = None) -> None:
+    def observe(
+        self, index: Ints, nats: Floats, now_ms: int, in_week: Bools, updates: Floats | None = None
+    ) -> None:
         """Take in the statistic of some series (no repeats) that are not part of an open incident.
 
-        ``updates``: the largest of how many statistics each is; one if not given.
+        ``in_week``: which are compared with the same hour of earlier weeks. ``updates``: the largest of how many
+        statistics each is; one if not given.
         """
         self._advance(now_ms)
         column, known = index % self._signals, self.known(index)
-        self._all.updated(column, updates)
-        self._known.updated(column[known], None if updates is None else updates[known])
+        self._all.updated(column, updates, in_week)
+        self._known.updated(column[known], None if updates is None else updates[known], in_week[known])
         before = self._peak["nats"][index]
         ended = (before > 0) & (nats < _OVER)
         if ended.any():

@@ -268,9 +268,11 @@ class Mixes:
         pairs, place = np.unique(pair[at], return_inverse=True)
         most = np.zeros(len(pairs))
         np.maximum.at(most, place, nats)
+        in_week = np.zeros(len(pairs), bool)
+        np.logical_or.at(in_week, place, ~np.isnan(scored.ref.season[at]))
         free = ~self._frozen.holds(pairs)
         labels = np.bincount(place).astype(np.float64)
-        self._tails.observe(pairs[free], most[free], block.window_end_ms, labels[free])
+        self._tails.observe(pairs[free], most[free], block.window_end_ms, in_week[free], labels[free])
         return [
             self._evidence(int(pairs[one]), at[place == one], float(most[one]), scored, block)
             for one in np.flatnonzero(most >= self._glr.params.report_nats).tolist()

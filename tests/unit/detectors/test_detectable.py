@@ -74,9 +74,8 @@ def test_nats_at_is_the_inverse_of_false_alarms() -> None:
     tails.grow(2)
     rng = np.random.default_rng(3)
     for at in range(20_000):
-        tails.observe(
-            np.array([0, 1]), np.where(rng.random(2) < 0.02, 6.0 + rng.exponential(1.4, 2), 0.0), at * 60_000
-        )
+        nats = np.where(rng.random(2) < 0.02, 6.0 + rng.exponential(1.4, 2), 0.0)
+        tails.observe(np.array([0, 1]), nats, at * 60_000, np.ones(2, bool))
     for per_week in (5.0, BUDGET, 1e-3):
         nats = tails.nats_at(0, per_week, known=True)
         assert tails.false_per_week(0, nats) == pytest.approx(per_week, rel=1e-3)
