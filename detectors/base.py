@@ -100,7 +100,16 @@ class Verdict(NamedTuple):
     signal: str
 
 
-class Bank(Protocol):
+class Stateful(Protocol):
+    """What a checkpoint holds a part of."""
+
+    def to_state(self) -> State: ...
+
+    def from_state(self, state: State) -> None:
+        """Take over what ``to_state`` of an equal configuration gave."""
+
+
+class Bank(Stateful, Protocol):
     """State of all series."""
 
     def grow(self, size: int) -> None:
@@ -108,11 +117,6 @@ class Bank(Protocol):
 
     def reset(self, index: Ints) -> None:
         """Forget the series in ``index``."""
-
-    def to_state(self) -> State: ...
-
-    def from_state(self, state: State) -> None:
-        """Take over what ``to_state`` of an equal configuration gave."""
 
 
 class Detector(Bank, Protocol):

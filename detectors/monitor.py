@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Bank, Bools, Columns, Detector, Floats, Ints, Params, State, Verdict
+from detectors.base import Bank, Bools, Columns, Detector, Floats, Ints, Params, State, Stateful, Verdict
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr
 from detectors.explaining import Explainer
@@ -26,6 +26,7 @@ from detectors.incidents.severity import Effect, severity_of
 from detectors.mixes.monitor import LEVEL, Mixes, MixesParams, Parts
 from detectors.observed import Observed
 from detectors.panes import Panes, PanesParams
+from detectors.people import People
 from detectors.records import Evidence, Severity, Signal
 from detectors.registry import DetectorsParams, make
 from detectors.rows import Rows
@@ -111,6 +112,8 @@ class Detect:
         self._volumes = Volumes()
         self._observed = Observed(count)
         self._extremes = Extremes(tails_of(self._signals))
+        self._people = People()
+        self._by_row = (self._volumes, self._extremes, self._observed, self._people)
         parts = Parts(params.baseline, params.frozen, params.detectors.glr, params.repeat_secs)
         self._mixes = Mixes(params.mixes, parts, signals.values(), self._rows, base_window_ms)
         self._order = {name: at for at, name in enumerate((*self._column, *self._mixes.column))}
@@ -124,6 +127,11 @@ class Detect:
             self._observed,
             self._mixes,
         )
+        self._kept: dict[str, Stateful] = {
+            "rows": self._rows, "panes": self._panes, "baseline": self._baseline, "tails": self._tails,
+            "volumes": self._volumes, "observed": self._observed, "extremes": self._extremes,
+            "people": self._people, "frozen": self._frozen,
+        }  # fmt: skip
         self._said = [Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0)) for _ in self._detectors]
         self._book = RuleBook(rules, {s.name: s for s in self._signals}, params.repeat_secs)
 
@@ -145,6 +153,7 @@ class Detect:
         self._volumes.add(rows, block.counts[:, self._column[VOLUME]], block.window_end_ms)
         self._view.renew(block.window_end_ms)
         self._extremes.shares(block, rows, block.values, block.counts)
+        self._people.add(block, rows)
         self._observed.add(rows, block.counts, block.window_start_ms, block.window_end_ms)
         done = self._panes.add(block, rows)
         scored = self._scoring.score(done, block.window_end_ms)
@@ -207,7 +216,7 @@ class Detect:
         """(row of each segment of the block, rows that were given up before)."""
         rows, freed = self._rows.place(block.segments, block.window_end_ms)
         size = self._rows.size * len(self._signals)
-        for by_row in (self._volumes, self._extremes, self._observed):
+        for by_row in self._by_row:
             by_row.grow(self._rows.size)
         parts: list[Bank] = [self._panes, self._frozen, self._tails, *self._detectors, *self._said]
         self._baseline.grow(size)
@@ -216,7 +225,7 @@ class Detect:
         if len(freed):
             index = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
             self._baseline.reset(index, forget_season=True)
-            for by_row in (self._volumes, self._extremes, self._observed):
+            for by_row in self._by_row:
                 by_row.reset(freed)
             for part in parts:
                 part.reset(index)
@@ -354,14 +363,7 @@ class Detect:
         return {
             "schema": SCHEMA,
             "signals": list(self._column),
-            "rows": self._rows.to_state(),
-            "panes": self._panes.to_state(),
-            "baseline": self._baseline.to_state(),
-            "tails": self._tails.to_state(),
-            "volumes": self._volumes.to_state(),
-            "observed": self._observed.to_state(),
-            "extremes": self._extremes.to_state(),
-            "frozen": self._frozen.to_state(),
+            **{name: part.to_state() for name, part in self._kept.items()},
             "mixes": self._mixes.to_state(),
             "detectors": {
                 d.name: {"params": repr(d.params), "state": d.to_state(), "said": said.to_state()}
@@ -378,14 +380,8 @@ class Detect:
         if state["signals"] != list(self._column):
             changed = sorted(set(state["signals"]) ^ set(self._column))
             return [f"all monitors: the signals are others ({', '.join(changed) or 'in another order'})"]
-        self._rows.from_state(state["rows"])
-        self._panes.from_state(state["panes"])
-        self._baseline.from_state(state["baseline"])
-        self._tails.from_state(state["tails"])
-        self._volumes.from_state(state["volumes"])
-        self._observed.from_state(state["observed"])
-        self._extremes.from_state(state["extremes"])
-        self._frozen.from_state(state["frozen"])
+        for name, part in self._kept.items():
+            part.from_state(state[name])
         anew = self._mixes.from_state(state["mixes"])
         for detector, said in zip(self._detectors, self._said, strict=True):
             stored = state["detectors"].get(detector.name)

@@ -174,6 +174,7 @@ IncidentType = Literal[
     "safety",
     "schema_change",
     "threshold",
+    "tool_failure",
 ]
 """What kind of thing happened. ``threshold``: a rule's bound was passed and nothing more is known; ``anomaly``: a
 change that fits no other type; ``more_sampling``: advice only (``detectors.incidents.sampling``)."""

@@ -19,7 +19,7 @@ from detectors.records import Signal
 
 LOG_UNITS: Final = {
     "ms": 0.01, "tokens": 0.01, "USD": 1e-7, "days": 0.01, "steps": 0.01, "chunks": 1.0, "calls": 1.0,
-    "retries": 1.0,
+    "retries": 1.0, "users": 1.0,
 }  # fmt: skip
 """Unit -> what is added before the logarithm, so that zero stays finite: below anything of interest, or one of what
 is counted in ones and often 0."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from detectors.sketches.build import Columns, Segmentation
 from detectors.sketches.labels import short_label
-from streams.segments import Interner, Segmenter, absent, text_of
+from streams.segments import TENANT, Interner, Segmenter, absent, text_of
+from streams.users import COST_BY_USER, NOBODY, cells
 
 Floats = NDArray[np.float64]
 Numbers = dict[str, Floats]
@@ -52,6 +53,8 @@ class Read(NamedTuple):
     values: Numbers
     keys: dict[str, Keys]
     """By category."""
+    users: NDArray[np.int64] | None = None
+    """Checksum of the user of each record (``streams.users``); None: of nobody."""
 
 
 class Fields(NamedTuple):
@@ -69,7 +72,7 @@ class Gatherer:
     """Gathers the records of one window as columns until they are taken to be summed."""
 
     def __init__(self, fields: Fields, segmenter: Segmenter) -> None:
-        """``segmenter`` must read ``fields.categories`` as well."""
+        """``segmenter`` must read ``fields.categories`` and the tenant as well."""
         self._fields = fields
         self._segmenter = segmenter
         self._clear()
@@ -83,6 +86,7 @@ class Gatherer:
         self._sizes.append(len(records))
         self._flags.append(read.flags)
         self._values.append(read.values)
+        self._users.append(read.users)
         for name, interner in self._keys.items():
             codes = np.zeros(len(records), np.int32)
             if found := read.keys.get(name):
@@ -98,6 +102,7 @@ class Gatherer:
             _joined(self._flags, self._sizes),
             _joined(self._values, self._sizes),
             dict(self._categories()),
+            self._cells(),
         )
         segmentations = self._dimensions.segmentations(len(self._ids))
         self._clear()
@@ -115,11 +120,23 @@ class Gatherer:
                 found.append((name, (np.concatenate(self._key_codes[name]), labelled)))
         return found
 
+    def _cells(self) -> dict[str, NDArray[np.int32]]:
+        if all(users is None for users in self._users):
+            return {}
+        users = np.concatenate(
+            [
+                np.full(size, NOBODY) if users is None else users
+                for size, users in zip(self._sizes, self._users, strict=True)
+            ]
+        )
+        return {COST_BY_USER.name: cells(users, *self._dimensions.category(TENANT))}
+
     def _clear(self) -> None:
         self._ids: list[str] = []
         self._sizes: list[int] = []
         self._flags: list[Numbers] = []
         self._values: list[Numbers] = []
+        self._users: list[NDArray[np.int64] | None] = []
         self._keys: dict[str, Interner[Key]] = {name: _KeyInterner() for name in self._fields.labels_of}
         self._key_codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in self._fields.labels_of}
         self._dimensions = self._segmenter.gather()

@@ -10,6 +10,7 @@ import numpy as np
 from streams.columns import MAX_REMEMBERED, Fields, Floats, Key, Keys, Numbers, Read, as_floats, numbers
 from streams.events import Attributes, Interaction, Time, ToolCall, epoch_ms, is_dollars, is_failure
 from streams.segments import absent
+from streams.users import checksums
 from streams.verdicts import OUTCOMES, Outcome, is_high, outcome_of
 
 _DAY_MS: Final = 86_400_000
@@ -71,7 +72,11 @@ def _read(records: Sequence[Interaction], watched: tuple[str, ...]) -> Read:
         keys["attributes"] = _keys(attributes, watched)
         severities = [None if given is None else given.get("safety_severity") for given in attributes]
         flags |= numbers(safety_high=_high(severities))
-    return Read([r.event_id for r in records], flags, values, keys)
+    users = [r.user_id for r in records]
+    if None in users:
+        users = [r.user_hash if user is None else user for r, user in zip(records, users, strict=True)]
+    known = None if absent(users) else checksums(users)
+    return Read([r.event_id for r in records], flags, values, keys, known)
 
 
 def _or_unknown(held: Any, known: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ _DENSE_FACTOR = 8
 """Number codes through a table while it has at most this many cells per record, else sort."""
 _SHORT_NAMES = {"model": "model_requested"}
 _NONE: dict[str, object] = {}
+TENANT: Final = "tenant"
+"""Where it is kept who the amounts came from, beside the whole fleet: users belong to a tenant."""
 
 
 def field_of(dimension: str) -> str:
@@ -92,8 +94,15 @@ class Dimensions:
     def segmentations(self, count: int) -> list[Segmentation]:
         """The segment of each of the ``count`` records in every segmentation, the whole fleet first."""
         parts = {field: self.category(field) for field in {field for _, by in self._by for field in by}}
-        fleet = Segmentation(np.ones(count, np.int32), [FLEET])
-        return [fleet, *(_combine(names, [parts[field] for field in by]) for names, by in self._by)]
+        fleet = Segmentation(np.ones(count, np.int32), [FLEET], spread=True)
+        combined = (_combine(names, [parts[field] for field in by]) for names, by in self._by)
+        return [
+            fleet,
+            *(
+                one._replace(spread=names == (TENANT,))
+                for one, (names, _) in zip(combined, self._by, strict=True)
+            ),
+        ]
 
 
 def _joined(parts: list[NDArray[np.int32]]) -> NDArray[np.int32]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from detectors.records import Kind, Signal, Worse
 from detectors.sketches.layout import Category, Flag, Layout, Log, Reading, Value
+from streams.users import COST_BY_USER
 
 FLAGS: Final = (
     Flag("error"),
@@ -175,6 +176,23 @@ _TABLE: Final = (
         "sum of `cost` over interactions whose `outcome` is a success",
         Reading("cost_usd", per=("success",)),
     ),
+    _row(
+        "cost_per_user_usd",
+        "USD",
+        "mean",
+        "up",
+        "sum of `cost` over the `user_id` (or `user_hash`) of ten minutes; the fleet and tenants",
+        Reading("user_cost_usd", who="mean"),
+    ),
+    _row(
+        "heavy_user_cost_share",
+        "ratio",
+        "ratio",
+        "up",
+        "share of that `cost` that the heaviest hundredth of the users has, one at least",
+        Reading("user_cost_usd", who="heaviest"),
+    ),
+    _row("users", "users", "mean", "none", "users of ten minutes", Reading("user_cost_usd", who="number")),
     _row("success_ratio", "ratio", "ratio", "down", "`outcome`: success, resolved …", Reading("success")),
     _row("abandoned_ratio", "ratio", "ratio", "up", "`outcome`: abandoned …", Reading("abandoned")),
     _row("escalated_ratio", "ratio", "ratio", "up", "`outcome`: escalated …", Reading("escalated")),
@@ -298,7 +316,7 @@ _TABLE: Final = (
 
 SIGNALS: Final[dict[str, Signal]] = {signal.name: signal for signal, _ in _TABLE}
 READINGS: Final[dict[str, Reading]] = {signal.name: reading for signal, reading in _TABLE}
-LAYOUT: Final = Layout(FLAGS, VALUES, CATEGORIES, READINGS, LOGS)
+LAYOUT: Final = Layout(FLAGS, VALUES, CATEGORIES, READINGS, LOGS, (COST_BY_USER,))
 
 _FEEDBACK: Final = {
     measure.name for measure in (*FLAGS, *VALUES, *LOGS, *CATEGORIES) if measure.stream == "feedback"

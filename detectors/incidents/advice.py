@@ -123,7 +123,7 @@ ADVICE: Final[Mapping[IncidentType, Advice]] = {
     ),
     "prompt_regression": Advice(
         "A release made answers worse",
-        "outputs fail their schema since a prompt or deployment changed",
+        "outputs fail their schema, or users their goal, since a prompt or deployment changed",
         "Roll the named version back.",
     ),
     "provider_outage": Advice(
@@ -150,6 +150,11 @@ ADVICE: Final[Mapping[IncidentType, Advice]] = {
         "Bound exceeded",
         "a rule's bound was passed, and nothing is known to have changed",
         "Look at the signal's course: it may have crept up to its bound.",
+    ),
+    "tool_failure": Advice(
+        "Tools fail",
+        "the calls of tools fail more often, while requests as such do not",
+        "See which tool the exemplars call, and whether it is down or its arguments changed with a release.",
     ),
 }
 

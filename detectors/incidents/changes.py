@@ -48,6 +48,7 @@ SUSPECTS: Final[dict[IncidentType, tuple[str, ...]]] = {
     "safety": ("model", "prompt", "deploy"),
     "schema_change": ("deploy",),
     "threshold": ("prompt", "deploy", "model", "experiment", "index", "price", "judge"),
+    "tool_failure": ("deploy", "prompt", "model", "experiment"),
 }
 """Type -> the kinds of change that can bring it about, likeliest first."""
 

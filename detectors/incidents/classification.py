@@ -35,6 +35,8 @@ COST: Final = ("cost_typical_usd", "cost_per_request_usd", "cost_p50_usd")
 PRICE: Final = ("cost_per_1k_typical_usd", "cost_per_1k_tokens_usd")
 COST_TAIL: Final = ("cost_tail_ratio", "cost_p95_usd", "cost_max_usd")
 JUDGED: Final = ("judge_fail_ratio", "judge_score_mean")
+OUTCOMES: Final = (Moved(("success_ratio",), "down"), Moved(("abandoned_ratio", "escalated_ratio")))
+"""What came of it for users: a symptom of nearly everything above it."""
 USERS: Final = ("thumbs_down_ratio", "user_corrected_ratio")
 RELEASES: Final = ("prompt", "deploy", "experiment")
 PROVIDERS: Final = ("provider", "model")
@@ -113,6 +115,7 @@ TABLE: Final = (
         (Moved(("error_ratio",)), Moved(("retry_ratio",))),
         (Not(Confined(("tenant", "topic", "prompt_name"))),),
     ),
+    Row("tool_failure", (Moved(("tool_error_ratio",)),)),
     Row(
         "mix_change",
         (Moved(("request_rate",), "any"), Moved(MODELS, "any")),
@@ -161,10 +164,10 @@ TABLE: Final = (
     Row("model_drift", (Moved(TOKENS_OUT, "any", NOTABLE),), (Still(TOKENS_IN, "any", NOTABLE),)),
     Row("model_drift", (Moved(("finish_reason_mix",), "any"),)),
     Row("model_drift", (Moved(("model_served_mix",), "any"),), (Still(("model_requested_mix",)),)),
+    Row("cost_spike", (Moved(("heavy_user_cost_share",)),), (Still(COST, "up", 0.3),)),
     Row(
         "cost_spike", (Moved(("request_rate", "spend_usd")),), (Confined(("tenant",)), Still(COST, "up", 0.3))
     ),
-    Row("cost_spike", (Moved(("heavy_user_cost_share",)),), (Still(COST, "up", 0.3),)),
     Row("context_growth", (_LONGER,)),
     Row(
         "cost_per_token",
@@ -173,7 +176,7 @@ TABLE: Final = (
     ),
     Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), _NOT_LONGER, Announced(("price",)))),
     Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), _NOT_LONGER, Confined(PROVIDERS))),
-    Row("cost_drift", (Moved(COST), Moved(PRICE), Moved(("cost_per_success_usd", "cost_per_user_usd")))),
+    Row("cost_drift", (Moved(COST), Moved(PRICE))),
     Row(
         "mix_change",
         (Moved(("model_requested_mix",), "any"),),
@@ -185,6 +188,12 @@ TABLE: Final = (
     Row("latency_tail", (Moved(LATENCY_TAIL),), (Still(LATENCY, "up", NOTABLE),)),
     Row("latency", (Moved(LATENCY),)),
     Row("eval_divergence", (Moved(("thumbs_down_ratio",)),), (Still(JUDGED),)),
+    Row("prompt_regression", OUTCOMES, (Announced(("prompt", "deploy")),)),
+    Row("prompt_regression", OUTCOMES, (Confined(("prompt_version",)),)),
+    Row("eval_divergence", OUTCOMES, (Still(JUDGED, known=True),)),
+    Row("model_drift", OUTCOMES),
+    Row("cost_spike", (Moved(("cost_per_user_usd",)),)),
+    Row("cost_drift", (Moved(("cost_per_success_usd",)),)),
     Row("mix_change", (Moved((*MODELS, *RELEASED, "tool_mix", "attributes_mix"), "any"),)),
 )
 

@@ -95,6 +95,7 @@ VOLUMES: Final = ("request_rate", "spend_usd")
 NEVER: Final = float("inf")
 _LATENCY: Final = Bound(0.11, 0.33, 0.1)
 _COST: Final = Bound(0.14, 0.33, 0.3)
+_OUTCOME: Final = Bound(0.03, 0.10, impact=0.02)
 _PRICE: Final = Bound(0.07, 0.30, 0.1)
 BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
     "input_drift": {
@@ -110,6 +111,9 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
         "tokens_out_mean": Bound(0.14, 0.55, 0.1),
         "tokens_out_typical": Bound(0.14, 0.55, 0.1),
         "finish_reason_mix": Bound(0.05, NEVER),
+        "success_ratio": _OUTCOME,
+        "abandoned_ratio": _OUTCOME,
+        "escalated_ratio": _OUTCOME,
     },
     "refusal_surge": {"refusal_ratio": Bound(0.01, 0.05, impact=0.02)},
     "context_drift": {
@@ -134,12 +138,15 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
             "cost_per_request_usd",
             "cost_per_1k_typical_usd",
             "cost_per_1k_tokens_usd",
+            "cost_per_success_usd",
         ),
         _COST,
     ),
     "cost_spike": {
         "request_rate": Bound(0.45, 1.35, impact=0.05),
         "spend_usd": Bound(0.45, 1.35, impact=0.05),
+        "heavy_user_cost_share": Bound(0.10, NEVER),
+        "cost_per_user_usd": Bound(0.20, NEVER),
     },
     "cost_per_token": dict.fromkeys(("cost_per_1k_typical_usd", "cost_per_1k_tokens_usd"), _PRICE),
     "provider_outage": {
@@ -148,9 +155,20 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
     },
     "no_data": {"request_rate": Bound(0.43, 1.2, 0.1)},
     "hallucination_cluster": {"unsupported_claim_ratio": Bound(0.02, 0.08, impact=0.002)},
-    "prompt_regression": {"schema_valid_ratio": Bound(0.01, 0.06, impact=0.002)},
+    "prompt_regression": {
+        "schema_valid_ratio": Bound(0.01, 0.06, impact=0.002),
+        "success_ratio": _OUTCOME,
+        "abandoned_ratio": _OUTCOME,
+        "escalated_ratio": _OUTCOME,
+    },
     "cache_degradation": {"cache_hit_ratio": Bound(0.04, 0.32, 0.1)},
-    "eval_divergence": {"thumbs_down_ratio": Bound(0.045, 0.12, 0.3)},
+    "eval_divergence": {
+        "thumbs_down_ratio": Bound(0.045, 0.12, 0.3),
+        "success_ratio": Bound(0.045, 0.12, 0.3),
+        "abandoned_ratio": Bound(0.045, 0.12, 0.3),
+        "escalated_ratio": Bound(0.045, 0.12, 0.3),
+    },
+    "tool_failure": {"tool_error_ratio": Bound(0.02, 0.10, impact=0.005)},
     "eval_baseline": {"judge_score_mean": Bound(0.0, NEVER), "judge_fail_ratio": Bound(0.0, NEVER)},
 }
 """Signals that are not here do not speak for the severity of their type."""

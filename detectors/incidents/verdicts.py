@@ -15,6 +15,7 @@ from detectors.incidents.classification import (
     COST,
     JUDGED,
     LATENCY,
+    OUTCOMES,
     PRICE,
     PROVIDERS,
     RELEASES,
@@ -78,6 +79,11 @@ TABLE: Final[Mapping[IncidentType, tuple[Row, ...]]] = {
     ),
     "cache_degradation": (Row("data pipeline", (Moved(("cache_hit_ratio",), "down"),)),),
     "provider_outage": (Row("external API", (_ONE_PLACE,)),),
+    "tool_failure": (
+        Row("model", (Announced(_OWN),)),
+        Row("model", (_NEW_PROMPT,)),
+        Row("external API", (Moved(("tool_error_ratio",)), NotAnnounced(_OWN))),
+    ),
     "latency": (
         Row("external API", (_ONE_PLACE, Still(TOKENS_IN, "up", 0.1))),
         Row("external API", (Moved(("error_ratio", "retry_ratio")), Moved(LATENCY))),
@@ -128,7 +134,10 @@ TABLE: Final[Mapping[IncidentType, tuple[Row, ...]]] = {
         Row("evaluation baseline", (Moved(("request_rate",)), Still(COST, "up", 0.3))),
         Row(
             "evaluation baseline",
-            (Moved(("heavy_user_cost_share", "spend_usd")), Still(COST, known=True, least=0.3)),
+            (
+                Moved(("heavy_user_cost_share", "cost_per_user_usd", "spend_usd")),
+                Still(COST, known=True, least=0.3),
+            ),
         ),
     ),
     "context_growth": (Row("model", (Moved(TOKENS_IN), Not(Confined(("tenant",))))),),
@@ -142,7 +151,11 @@ TABLE: Final[Mapping[IncidentType, tuple[Row, ...]]] = {
         Row("model", (Moved((*TOKENS_IN, *TOKENS_OUT), "up"),)),
         Row("model", (Everywhere(), Moved(PRICE))),
     ),
-    "eval_divergence": (Row("evaluation baseline", (Moved(("thumbs_down_ratio",)), Still(JUDGED))),),
+    "eval_divergence": (
+        Row("evaluation baseline", (Moved(("thumbs_down_ratio",)), Still(JUDGED))),
+        Row("evaluation baseline", (*OUTCOMES[:1], Still(JUDGED, known=True))),
+        Row("evaluation baseline", (*OUTCOMES[1:], Still(JUDGED, known=True))),
+    ),
 }
 """Types that are not here (``threshold``, ``anomaly``) say nothing about an origin."""
 

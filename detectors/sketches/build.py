@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from detectors.sketches.entries import EMPTY, Entries, Int32s, changes, sum_entr
 from detectors.sketches.exemplars import Exemplars
 from detectors.sketches.layout import Flag, Layout, Value
 from detectors.sketches.logs import log_units
+from detectors.sketches.spreads import spread_by
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -45,6 +47,8 @@ class Columns(NamedTuple):
     """Value or logarithm -> number or NaN (unknown)."""
     categories: dict[str, tuple[Int32s, Sequence[tuple[str, ...]]]]
     """Category -> code per record (0 is unknown) and the labels of each code from 1 on."""
+    cells: Mapping[str, Int32s] = MappingProxyType({})
+    """Spread -> cell of each record, -1 where nobody is known."""
 
 
 class Segmentation(NamedTuple):
@@ -53,6 +57,8 @@ class Segmentation(NamedTuple):
     codes: Int32s
     """Per record, 0 for records that lack a dimension, else 1 + index into ``segments``."""
     segments: list[SegmentKey]
+    spread: bool = False
+    """Whether it is kept who the amounts came from."""
 
 
 def build(columns: Columns, segmentations: Sequence[Segmentation], layout: Layout) -> Block:
@@ -72,6 +78,7 @@ def build(columns: Columns, segmentations: Sequence[Segmentation], layout: Layou
         histograms += _counted(group, prepared.buckets)
         categories += [prepared.labels.expand(part) for part in _counted(group, prepared.labelled)]
         exemplars.append(prepared.candidates.worst(group, len(layout.exemplar_measures)))
+    histograms += _spreads(columns, segmentations, row_of, layout)
     return Block(
         [segments[at] for at in order],
         counters,
@@ -80,6 +87,25 @@ def build(columns: Columns, segmentations: Sequence[Segmentation], layout: Layou
         prepared.labels.names,
         prepared.exemplars(exemplars),
     )
+
+
+def _spreads(
+    columns: Columns, segmentations: Sequence[Segmentation], row_of: Int32s, layout: Layout
+) -> list[Entries]:
+    """What each cell of the spreads sums up, where that is kept."""
+    found = []
+    for name, cell in columns.cells.items():
+        spread, begin = layout.spreads[name], 0
+        units = np.ones(len(cell))
+        if (amounts := columns.values.get(spread.value)) is not None:
+            quanta = np.rint(np.nan_to_num(amounts) * (1.0 / layout.quantum[spread.value]))
+            np.maximum(quanta, 1.0, out=units)
+        for codes, segments, kept in segmentations:
+            rows = row_of[begin : begin + len(segments)]
+            begin += len(segments)
+            if kept:
+                found.append(spread_by(codes, rows, cell, units, spread.cells, layout.spread[name]))
+    return found
 
 
 class _Group(NamedTuple):

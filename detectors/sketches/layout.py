@@ -58,6 +58,19 @@ class Category(msgspec.Struct, frozen=True):
     stream: Stream = "interaction"
 
 
+class Spread(msgspec.Struct, frozen=True):
+    """How a value is spread over those whom it came from: its sum in each of ``cells`` cells of a hash of who.
+
+    Every record of somebody known counts for one quantum at least, so that they are counted. Kept where
+    ``Segmentation.spread`` says so.
+    """
+
+    name: str
+    value: str
+    """The ``Value`` that is summed, in its quanta."""
+    cells: int
+
+
 class Reading(msgspec.Struct, frozen=True):
     """How a signal is computed from measures; what stands in no field is not used.
 
@@ -76,7 +89,12 @@ class Reading(msgspec.Struct, frozen=True):
     value, ``tail``                 share beyond what its segment is used to, which      count
                                     DETECT learns (``detectors.extremes``)
     category                        counts per label                                    counts
+    spread, ``who`` "number"        those whom the value came from                      the same
+    spread, ``who`` "mean"          sum / those                                         those
+    spread, ``who`` "heaviest"      share of the heaviest hundredth of those            those
     ==============================  ==================================================  ==================
+
+    A spread means little in a window: DETECT reads it over a longer span (``detectors.people``).
 
     In ``per`` a value stands for its sum, a flag for how often it held.
 
@@ -95,6 +113,7 @@ class Reading(msgspec.Struct, frozen=True):
     typical: bool = False
     span: bool = False
     tail: Literal["", "near", "far"] = ""
+    who: Literal["", "number", "mean", "heaviest"] = ""
 
 
 class Plain(NamedTuple):
@@ -121,11 +140,13 @@ class Layout:
         categories: Sequence[Category],
         readings: Mapping[str, Reading],
         logs: Sequence[Log] = (),
+        spreads: Sequence[Spread] = (),
     ) -> None:
         self.flags = tuple(flags)
         self.values = tuple(values)
         self.logs = tuple(logs)
         self.categories = tuple(categories)
+        self.spreads = {spread.name: spread for spread in spreads}
         self.readings = dict(readings)
         self.histograms = tuple(value for value in values if value.histogram)
         names = ["events"]
@@ -139,18 +160,21 @@ class Layout:
         self.column = {name: at for at, name in enumerate(names)}
         self.quantum = {value.name: value.quantum for value in values}
         self.histogram = {value.name: at for at, value in enumerate(self.histograms)}
+        self.spread = {name: len(self.histogram) + at for at, name in enumerate(self.spreads)}
+        """Slot among the histograms, whose items are cells."""
         self.category = {category.name: at for at, category in enumerate(categories)}
         self.exemplar_measures = (*(flag.name for flag in flags), *(value.name for value in self.histograms))
         self.exemplar = {name: at for at, name in enumerate(self.exemplar_measures)}
         self.numeric_signals = tuple(name for name, r in readings.items() if r.measure not in self.category)
         self.mix_signals = tuple(name for name, r in readings.items() if r.measure in self.category)
-        if max(len(self.histograms), len(self.categories)) > MAX_SLOTS:
-            raise ValueError(f"at most {MAX_SLOTS} histograms and as many categories")
+        if max(len(self.histogram) + len(self.spread), len(self.categories)) > MAX_SLOTS:
+            raise ValueError(f"at most {MAX_SLOTS} histograms and spreads, and as many categories")
         self.plain = self._plain()
         numeric = [(at, readings[name]) for at, name in enumerate(self.numeric_signals)]
         by_itself = set(self.plain.signal.tolist())
-        self.special = [(at, r) for at, r in numeric if at not in by_itself and r.q is None]
+        self.special = [(at, r) for at, r in numeric if at not in by_itself and r.q is None and not r.who]
         """Column of ``numeric_signals`` and reading of what is neither plain nor a quantile."""
+        self.who = [(at, r) for at, r in numeric if r.who]
         self.quantiles: dict[str, list[tuple[int, float]]] = {}
         """Measure -> (column of ``numeric_signals``, quantile)."""
         for at, reading in numeric:

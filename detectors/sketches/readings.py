@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from detectors.sketches.block import Block
 from detectors.sketches.buckets import quantiles_by_row
+from detectors.sketches.entries import Entries
 from detectors.sketches.layout import Layout, Reading
 from detectors.sketches.logs import typical
+from detectors.sketches.spreads import spreads
 
 
 def read_signals(block: Block, layout: Layout, span_ms: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -44,6 +46,8 @@ def read_one(
         rows, found, totals = _quantiles(block, layout, reading.measure, [reading.q])
         values[rows], counts[rows] = found[0], totals
         return values, counts
+    if reading.who:
+        return _of_spread(block, layout, reading)
     if reading.tail:  # not before DETECT has said what its segments are used to
         return np.full(len(block), np.nan), np.zeros(len(block), np.int64)
     counters, column = block.counters, layout.column
@@ -71,6 +75,20 @@ def read_one(
     if reading.span:
         return np.where(count > 0, total, np.nan), count
     return _divide(total, count), count
+
+
+def _of_spread(
+    block: Block, layout: Layout, reading: Reading
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    values, counts = np.full(len(block), np.nan), np.zeros(len(block), np.int64)
+    slot = block.histograms.slot == layout.spread[reading.measure]
+    entries = Entries(*(column[slot] for column in block.histograms))
+    spread = layout.spreads[reading.measure]
+    known = block.counters[:, layout.column[f"{spread.value}.count"]]
+    found = spreads(entries, spread.cells)
+    values[found.row] = found.read(reading.who, known[found.row], layout.quantum[spread.value])
+    counts[found.row] = found.observations
+    return values, counts
 
 
 def _amount(block: Block, layout: Layout, measure: str) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 from detectors.sketches.block import Block, decode, encode
 from detectors.sketches.entries import sum_entries
 from detectors.sketches.exemplars import Exemplars, worst
-from detectors.sketches.layout import Category, Flag, Layout, Log, Value
+from detectors.sketches.layout import Category, Flag, Layout, Log, Spread, Value
 
 _HISTOGRAM: Final = "histogram"
 
@@ -31,6 +31,7 @@ def signature(layout: Layout) -> str:
         lines.append(f"value {value.name} {value.quantum!r}" + f" {_HISTOGRAM}" * value.histogram)
     lines += [f"log {log.name}" for log in layout.logs]
     lines += [f"category {category.name}" for category in layout.categories]
+    lines += [f"spread {spread.name} {spread.value} {spread.cells}" for spread in layout.spreads.values()]
     return "\n".join(lines)
 
 
@@ -41,6 +42,7 @@ def layout_of(text: str) -> Layout:
     values: list[Value] = []
     categories: list[Category] = []
     logs: list[Log] = []
+    spreads: list[Spread] = []
     for line in text.splitlines():
         match line.split(" "):
             case ["flag", name]:
@@ -51,9 +53,11 @@ def layout_of(text: str) -> Layout:
                 logs.append(Log(name))
             case ["category", name]:
                 categories.append(Category(name))
+            case ["spread", name, value, cells]:
+                spreads.append(Spread(name, value, int(cells)))
             case _:
                 raise UnknownMeasure(f"a layout cannot have {line!r}")
-    return Layout(flags, values, categories, {}, logs)
+    return Layout(flags, values, categories, {}, logs, spreads)
 
 
 def recode(data: bytes, written: str, layout: Layout) -> bytes:
@@ -72,7 +76,17 @@ def translate(block: Block, old: Layout, new: Layout) -> Block:
         if before is not None and old.unit_of(name) == new.unit_of(name):
             counters[:, at] = block.counters[:, before]
     same = {name for name, quantum in new.quantum.items() if old.quantum.get(name) == quantum}
-    histogram = _places(old.histogram, {name: at for name, at in new.histogram.items() if name in same})
+    kept_spreads = {
+        name: at
+        for name, at in new.spread.items()
+        if old.spreads.get(name) == new.spreads[name] and new.spreads[name].value in same
+    }
+    histogram = np.concatenate(
+        [
+            _places(old.histogram, {name: at for name, at in new.histogram.items() if name in same}),
+            _places(old.spread, kept_spreads),
+        ]
+    )
     category = _places(old.category, new.category)
     histograms, categories = block.histograms, block.categories
     moved = []
@@ -103,8 +117,5 @@ def _moved_exemplars(exemplars: Exemplars, places: np.ndarray[tuple[int], np.dty
 
 
 def _places(old: dict[str, int], new: dict[str, int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    """For each place in the old order the one in the new, -1 where there is none."""
-    places = np.full(len(old), -1, np.int32)
-    for name, at in old.items():
-        places[at] = new.get(name, -1)
-    return places
+    """For each name in the old order its place in the new, -1 where there is none."""
+    return np.fromiter((new.get(name, -1) for name in old), np.int32, len(old))

@@ -106,11 +106,12 @@ def _by_window(segmentation: Segmentation, windows: np.ndarray[Any, np.dtype[np.
     known = segmentation.codes > 0
     codes = np.zeros(len(windows), np.int32)
     if not known.any():
-        return Segmentation(codes, [])
+        return segmentation._replace(codes=codes, segments=[])
     distinct, codes[known] = np.unique((windows * width + segmentation.codes)[known], return_inverse=True)
     codes[known] += 1
     pairs = [divmod(code, width) for code in distinct.tolist()]
-    return Segmentation(codes, cast("list[SegmentKey]", [(window, segments[at - 1]) for window, at in pairs]))
+    of_windows = cast("list[SegmentKey]", [(window, segments[at - 1]) for window, at in pairs])
+    return segmentation._replace(codes=codes, segments=of_windows)
 
 
 def _cut(whole: Block, starts_ms: range) -> Iterator[Block]:
