@@ -70,5 +70,12 @@ def changes(first: NDArray[np.generic], *more: NDArray[np.generic]) -> NDArray[n
 
 def select_entries(entries: Entries, new_row: Int32s) -> Entries:
     """The entries of the rows that have a new row (none: -1), which must ascend with the old one."""
-    keep = new_row[entries.row] >= 0
-    return Entries(new_row[entries.row[keep]], entries.slot[keep], entries.item[keep], entries.count[keep])
+    kept = np.flatnonzero(new_row >= 0)
+    if not len(kept):
+        return EMPTY
+    # Rows are mostly selected in one piece, and entries are sorted by row.
+    ends = np.array([kept[0], kept[-1] + 1], np.int32)
+    part = slice(*np.searchsorted(entries.row, ends).tolist())
+    row = new_row[entries.row[part]]
+    keep = row >= 0
+    return Entries(row[keep], entries.slot[part][keep], entries.item[part][keep], entries.count[part][keep])
