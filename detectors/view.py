@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.base import Bools, Floats, Ints
+from detectors.base import Bools, Change, Floats, Ints
 from detectors.baseline import Baseline
 from detectors.drift.glr import Glr
 from detectors.incidents.effects import VOLUME, Effect
@@ -81,7 +81,7 @@ class View:
             return None
         series = row * len(self._column) + column
         if series not in self._effects:
-            self._effects[series] = self._effect_of(series)
+            self._effects[series] = _effect_at(self._changes_now(), series)
         return self._effects[series]
 
     def changed(self, signal: str, least_nats: float) -> list[SegmentKey]:
@@ -120,18 +120,13 @@ class View:
         row = self._rows.row(segment)
         return 0 if row is None else self._now_ms - self._rows.born_ms(row)
 
-    def _effect_of(self, series: int) -> Effect | None:
-        found = self._changes_now()
-        if not found.known[series]:
+    def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
+        """What a series shows since a time or soon after, without evidence; None for mixes and what is unknown."""
+        row, column = self._rows.row(segment), self._column.get(signal)
+        if row is None or column is None:
             return None
-        return Effect(
-            nats=float(found.nats[series]),
-            since_ms=int(found.since_ms[series]),
-            n=float(found.n[series]),
-            observed=float(found.observed[series]),
-            expected=float(found.expected[series]),
-            shift=float(found.shift[series]),
-        )
+        index = np.array([row * len(self._column) + column], np.int64)
+        return _effect_at(self._read(index, self._glr.since_ms(index, since_ms)), 0)
 
     def _changes_now(self) -> _Changes:
         if self._changes is None:
@@ -139,10 +134,12 @@ class View:
         return self._changes
 
     def _all_changes(self) -> _Changes:
-        signals = len(self._column)
-        index = np.arange(self._rows.size * signals)
-        columns = index % signals
-        change = self._glr.change(index)
+        index = np.arange(self._rows.size * len(self._column))
+        return self._read(index, self._glr.change(index))
+
+    def _read(self, index: Ints, change: Change) -> _Changes:
+        """What some series' changes mean, beside what is expected of them now."""
+        columns = index % len(self._column)
         ref = self._baseline.reference(index, self._now_ms)
         n = np.maximum(change.n, 1e-12)
         total = change.deviation + change.expected
@@ -159,3 +156,16 @@ class View:
             expected=self._scales.inverse(columns, expected),
             shift=shift,
         )
+
+
+def _effect_at(found: _Changes, at: int) -> Effect | None:
+    if not found.known[at]:
+        return None
+    return Effect(
+        nats=float(found.nats[at]),
+        since_ms=int(found.since_ms[at]),
+        n=float(found.n[at]),
+        observed=float(found.observed[at]),
+        expected=float(found.expected[at]),
+        shift=float(found.shift[at]),
+    )

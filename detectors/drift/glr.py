@@ -150,10 +150,13 @@ class Glr:
     def since(self, index: Ints, n: float) -> Change:
         """What each series showed in its last ``n`` observations, as far as its blocks tell; without evidence."""
         sums, starts = self._blocks.suffixes(self._slots.of(index))
-        off = np.where(starts > 0, np.abs(sums[0] - n), np.inf)
-        rows, best = np.arange(len(index)), off.argmin(axis=1)
-        held, _, expected, deviation = (column[rows, best] for column in sums)
-        return Change(np.zeros(len(index)), starts[rows, best], held, deviation, expected)
+        return _without_evidence(sums, starts, np.abs(sums[0] - n))
+
+    def since_ms(self, index: Ints, start_ms: int) -> Change:
+        """The same since a time or soon after it; ``n`` is 0 where nothing began since."""
+        sums, starts = self._blocks.suffixes(self._slots.of(index))
+        after = starts - float(start_ms)
+        return _without_evidence(sums, starts, np.where(after >= 0, after, np.inf))
 
     def _deviations(self, batch: Batch, slots: Ints) -> tuple[Floats, Floats]:
         """As evidence, and as seen: one wild mean must not speak for a stretch, but how far it was is told whole.
@@ -255,3 +258,11 @@ class Glr:
         self._blocks.from_state({"grids": [by_row(grid) for grid in grids]})
         self._phi.from_state(by_row(state["phi"]))
         self._seen.from_state(by_row(state["seen"]))
+
+
+def _without_evidence(sums: Floats, starts: Ints, off: Floats) -> Change:
+    """What each series showed since the block that is least ``off``; nothing where none is finite."""
+    off = np.where(starts > 0, off, np.inf)
+    rows, best = np.arange(len(starts)), off.argmin(axis=1)
+    n, _, expected, deviation = np.where(np.isfinite(off[rows, best]), sums[:, rows, best], 0.0)
+    return Change(np.zeros(len(starts)), starts[rows, best], n, deviation, expected)

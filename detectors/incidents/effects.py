@@ -41,6 +41,10 @@ class Effects(Protocol):
         """
         ...
 
+    def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
+        """What a series shows since a time or soon after, without evidence; None for mixes and what is unknown."""
+        ...
+
     def changed(self, signal: str, least_nats: float) -> Sequence[SegmentKey]:
         """The segments in which a signal has changed this surely, also those that have stopped; in their order."""
         ...
@@ -67,6 +71,11 @@ class Without:
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
         return None if (segment, signal) in self._returned else self._effects.effect(segment, signal)
 
+    def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
+        if (segment, signal) in self._returned:
+            return None
+        return self._effects.since(segment, signal, since_ms)
+
     def changed(self, signal: str, least_nats: float) -> Sequence[SegmentKey]:
         found = self._effects.changed(signal, least_nats)
         return [segment for segment in found if (segment, signal) not in self._returned]
@@ -82,6 +91,9 @@ class _Nothing:
     """Nobody to ask: evidence must speak for itself."""
 
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
+        return None
+
+    def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
         return None
 
     def changed(self, signal: str, least_nats: float) -> Sequence[SegmentKey]:

@@ -224,6 +224,19 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
     better = [
         series
         for series in entry.series.values()
-        if series.signal == incident.signal and better_owner(known, series.finding, signal, view.effects)
+        if series.signal == incident.signal
+        and better_owner(known, series.finding, signal, view.effects)
+        and _agreed(entry.own, series.segment, view)
     ]
     return min(better, key=lambda s: (-s.nats, s.segment)).key if better else None
+
+
+def _agreed(own: Mapping[str, Finding], segment: SegmentKey, view: View) -> bool:
+    """Whether most of the evidence of an incident says that its cause is rather at another segment."""
+    there = 0.0
+    for name, found in own.items():
+        effect = view.effects.effect(segment, name)
+        other = None if effect is None else Finding(segment, name, effect, found.seen_ms)
+        if other is not None and better_owner(found, other, view.signals[name], view.effects):
+            there += found.effect.nats
+    return there >= 0.5 * sum(found.effect.nats for found in own.values())

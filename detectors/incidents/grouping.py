@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from detectors.incidents.effects import VOLUME, Effects
+from detectors.incidents.effects import VOLUME, Effect, Effects
 from detectors.incidents.findings import CLEAR_NATS, Finding, by_chance, in_order, near
 from detectors.incidents.places import carried, disjoint, relative_size, share_within, size_of, within
 from detectors.incidents.shares import displaces, volume_behind
@@ -140,9 +140,21 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
         larger = not as_large(x, y, signal) or _is_dilution(y, x, signal, effects)
         return as_clear and larger and explains(y, x, signal, effects, OTHER_SIGNAL)
     if within(x.segment, y.segment):
-        rest = rest_of(x, y, signal, effects)
-        return as_large(y, x, signal) and explains(y, x, signal, effects) and (rest is None or rest >= REST)
+        shared = as_large(y, x, signal) and explains(y, x, signal, effects)
+        return shared and _rest_moved(x, y, signal, effects)
     return False
+
+
+def _rest_moved(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> bool:
+    """Whether what is left of a whole without a part shows the part's change, too, as far as that can be told.
+
+    By how much, and clearly: with as many nats an observation and unit of squared change as in the part.
+    """
+    rest = rest_of(part, whole, signal, effects)
+    if rest is None:
+        return True
+    share = share_within(part.segment, whole.segment, signal, effects)
+    return rest >= REST and part.effect.nats * rest**2 * (1.0 - share) >= CLEAR_NATS * share
 
 
 def rest_of(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> float | None:
@@ -151,10 +163,25 @@ def rest_of(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> 
     A large part shows in the whole almost as large as it is, on a logarithm all the more.
     """
     share = share_within(part.segment, whole.segment, signal, effects)
-    size = size_of(signal, part.effect)
-    if signal.kind == "rate" or share >= ALONE or size == 0.0:
+    if signal.kind == "rate" or share >= ALONE:
         return None
-    return (size_of(signal, whole.effect) - carried(signal, share, part.effect)) / size / (1.0 - share)
+    one, other = _at_once(part, whole, effects)
+    size = size_of(signal, one)
+    if size == 0.0:
+        return None
+    return (size_of(signal, other) - carried(signal, share, one)) / size / (1.0 - share)
+
+
+def _at_once(one: Finding, other: Finding, effects: Effects) -> tuple[Effect, Effect]:
+    """Both changes over the same time, if that is most of both: before an onset everything is diluted."""
+    known = one.effect, other.effect
+    if one.effect.since_ms == other.effect.since_ms:
+        return known
+    since_ms = max(one.effect.since_ms, other.effect.since_ms)
+    mine, theirs = (effects.since(f.segment, f.signal, since_ms) for f in (one, other))
+    if mine is None or theirs is None or 2.0 * mine.n < one.effect.n or 2.0 * theirs.n < other.effect.n:
+        return known
+    return mine, theirs
 
 
 def _is_dilution(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> bool:

@@ -52,6 +52,9 @@ class Half:
     def effect(self, segment: SegmentKey, signal: str) -> None:
         return None
 
+    def since(self, segment: SegmentKey, signal: str, since_ms: int) -> None:
+        return None
+
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 7 * 86_400_000
 

@@ -130,6 +130,10 @@ class World:
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
         return size(child) / size(parent)
 
+    def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
+        effect = self.effect(segment, signal)
+        return None if effect is None else effect._replace(nats=0.0, since_ms=since_ms)
+
     def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
         if signal not in BASE or signal in self._unknown:
             return None
