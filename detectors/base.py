@@ -82,6 +82,8 @@ class Batch(NamedTuple):
     """How far x of such a pane usually lies from what is expected, that inflation included; divides ``white``."""
     learn: Bools
     """False where an incident is open or suspected: score, but do not take it for normal."""
+    bulk: Floats
+    """How many small panes it stands for where no single value moves it far, else 1."""
 
     def take(self, at: Ints) -> Batch:
         """The same for some of the series."""

@@ -1,13 +1,14 @@
 """Shares of observations beyond what each segment is used to: where a tail begins is learned, segment by segment.
 
-For each measure and segment the 90 % and 99 % quantiles are tracked by stochastic approximation on histograms: of n
-new observations, h above theta,
+For each measure and segment the 99 % and 99.9 % quantiles are tracked by stochastic approximation on histograms:
+of n new observations, h above theta,
 
     log theta += g (h - (1 - q) n)        g = c_q / max(100, observations so far), at least c_q / 20,000
 
-with c_q near 1 / density for a spread of one in log units. The *tail* begins at the 99 % quantile. The *far* tail
-begins two decades of probability beyond it, extrapolated: theta99 (theta99 / theta90)^2, where an exponential tail
-of the logarithms has one observation in ten thousand. A few observations there are news however large the crowd.
+with c_q the reciprocal density of a normal distribution of spread one in log units. The *tail* begins at the 99 %
+quantile. The *far* tail begins a decade of probability beyond the 99.9 % one, extrapolated: theta999 (theta999 /
+theta99), where an exponential tail of the logarithms has one observation in ten thousand, and a lighter one fewer.
+A few observations there are news however large the crowd.
 
 Score first, then learn: a window's shares are taken with the thresholds from before it, and segments whose share is
 under suspicion or part of an incident keep theirs.
@@ -27,14 +28,15 @@ from detectors.records import Signal
 from detectors.sketches.buckets import quantiles_by_row
 from detectors.sketches.window import WindowBlock
 
-_C90: Final = 6.0
 _C99: Final = 37.0
+_C999: Final = 297.0
 _FIRST: Final = 100.0
 _LONGEST: Final = 20_000.0
 _MAX_STEP: Final = 0.5
 _ENOUGH: Final = 300.0
 """Observations before the thresholds mean anything."""
-_FAR_DECADES: Final = 2.0
+_NORMAL: Final = 0.72
+"""Of a normal distribution: from the 99 % quantile to the 99.9 % one, over from the 90 % one to the 99 % one."""
 
 
 class Tail(NamedTuple):
@@ -61,7 +63,7 @@ class Extremes:
     def __init__(self, tails: tuple[Tail, ...]) -> None:
         self.tails = tails
         self._state = [
-            Columns(log90=(np.float64, np.nan), log99=(np.float64, np.nan), seen=(np.float64, 0.0))
+            Columns(log99=(np.float64, np.nan), log999=(np.float64, np.nan), seen=(np.float64, 0.0))
             for _ in tails
         ]
 
@@ -76,9 +78,9 @@ class Extremes:
     def shares(self, block: WindowBlock, rows: Ints, values: Floats, counts: Ints) -> None:
         """Write each tail's share and observations into its column; ``rows`` are those of the block's segments."""
         for tail, state in zip(self.tails, self._state, strict=True):
-            log99 = state["log99"][rows]
-            far = log99 + _FAR_DECADES * (log99 - state["log90"][rows]) if tail.far else log99
-            threshold = np.where(state["seen"][rows] >= _ENOUGH, np.exp(np.minimum(far, 700.0)), np.nan)
+            log99, log999 = state["log99"][rows], state["log999"][rows]
+            begins = 2.0 * log999 - log99 if tail.far else log99
+            threshold = np.where(state["seen"][rows] >= _ENOUGH, np.exp(np.minimum(begins, 700.0)), np.nan)
             held, known = block.above(tail.measure, threshold)
             with np.errstate(invalid="ignore"):
                 values[:, tail.column] = np.where(known > 0, held / known, np.nan)
@@ -91,14 +93,14 @@ class Extremes:
             known_rows = np.flatnonzero(keep[:, at] & ~np.isnan(state["log99"][rows]))
             if not len(known_rows):
                 continue
-            for name, c, share in (("log90", _C90, 0.10), ("log99", _C99, 0.01)):
+            for name, c, share in (("log99", _C99, 0.01), ("log999", _C999, 0.001)):
                 held, known = block.above(tail.measure, np.exp(state[name][rows]))
                 held, known, series = held[known_rows], known[known_rows], rows[known_rows]
                 gain = c / np.clip(state["seen"][series], _FIRST, _LONGEST)
                 step = np.clip(gain * (held - share * known), -_MAX_STEP, _MAX_STEP)
                 state[name][series] += step
             state["seen"][series] += known
-            state["log99"][series] = np.maximum(state["log99"][series], state["log90"][series])
+            state["log999"][series] = np.maximum(state["log999"][series], state["log99"][series])
 
     @staticmethod
     def _start(tail: Tail, state: Columns, block: WindowBlock, rows: Ints) -> None:
@@ -110,7 +112,7 @@ class Extremes:
         middle = np.zeros(len(rows))
         middle[known] = middles[0]
         fresh = new & (middle > 0)
-        for name in ("log90", "log99"):
+        for name in ("log99", "log999"):
             state[name][rows[fresh]] = np.log(middle[fresh])
 
     def to_state(self) -> State:
@@ -118,4 +120,14 @@ class Extremes:
 
     def from_state(self, state: State) -> None:
         for columns, stored in zip(self._state, state["tails"], strict=True):
-            columns.from_state(stored)
+            columns.from_state(_of_three(stored))
+
+
+def _of_three(stored: State) -> State:
+    """The state of 0.1.0, which followed the 90 % quantile instead of the 99.9 % one, as of today."""
+    arrays = dict(stored["arrays"])
+    if "log90" not in arrays:
+        return stored
+    log90, log99 = (np.frombuffer(arrays.pop(name), "<f8") for name in ("log90", "log99"))
+    arrays["log99"], arrays["log999"] = log99.tobytes(), (log99 + _NORMAL * (log99 - log90)).tobytes()
+    return {**stored, "arrays": arrays}

@@ -44,6 +44,8 @@ class Scale(NamedTuple):
     is_ratio: bool
     min_window_n: int
     """Windows with fewer observations say nothing about this signal (high quantiles)."""
+    robust: bool = False
+    """No single observation moves a value of many far: a mean of logarithms or of scores, a median."""
 
 
 def scale_of(signal: Signal, pane_gain: float) -> Scale:
@@ -54,9 +56,9 @@ def scale_of(signal: Signal, pane_gain: float) -> Scale:
         return Scale(False, 0.0, 1.0, 0.005, 0.01, False, True, 1)
     if signal.unit in LOG_UNITS:
         notable = 0.1 if signal.unit == "USD" else 0.15
-        shift = LOG_UNITS[signal.unit]
-        return Scale(True, shift, 1.0, 0.02, notable, False, False, _min_window_n(signal))
-    return Scale(False, 0.0, 1.0, 0.005, 0.02, False, False, _min_window_n(signal))
+        shift, robust = LOG_UNITS[signal.unit], "_typical" in signal.name or "_p50_" in signal.name
+        return Scale(True, shift, 1.0, 0.02, notable, False, False, _min_window_n(signal), robust)
+    return Scale(False, 0.0, 1.0, 0.005, 0.02, False, False, _min_window_n(signal), signal.unit == "score")
 
 
 def _min_window_n(signal: Signal) -> int:
@@ -87,6 +89,7 @@ class Scales:
         self.is_spend: Bools = np.array(
             [r.is_rate and s.unit == "USD" for r, s in zip(self.rows, signals, strict=True)]
         )
+        self.robust: Bools = np.array([r.robust for r in self.rows], bool)
         self.min_window_n: Ints = np.array([r.min_window_n for r in self.rows], np.int64)
 
     def forward(self, column: Ints, value: Floats) -> Floats:

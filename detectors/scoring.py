@@ -14,6 +14,8 @@ from detectors.scales import Scales
 
 _BAND_SIGMAS: Final = 3.0
 _SPEND_SIGMAS: Final = 4.0
+_SMALL_PANE: Final = 5.0
+"""Observations: the least that a mean is judged by."""
 _RELATIVE_TOLERANCE: Final = 0.1
 """Half a point is a trifle of a quarter, but not of one in a thousand: ratios tolerate at most this share."""
 
@@ -78,6 +80,7 @@ class Scoring:
         return Batch(
             index, family, n, deviation, expected, hoped.variance, hoped.weight, hoped.tolerance,
             panes.start_ms[at], scored.z[at], scored.white[at], scored.sigma[at], learn,
+            np.where(self._scales.robust[column], np.maximum(n / _SMALL_PANE, 1.0), 1.0),
         )  # fmt: skip
 
     def hoped(self, index: Ints, ref: Reference) -> Hoped:

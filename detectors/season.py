@@ -1,8 +1,9 @@
 """The shape of the week: for every series the mean of each of the 168 hours of the week, over past weeks.
 
-Segments get their table after an hour, so that fleeting ones cost nothing. Within an hour values gather; when
-the hour ends, its mean joins the slot (weight 1/weeks, at least 1/4, so that four weeks or more fade). The value
-at a time is interpolated between the middles of the two nearest hours, and known only when both are.
+Segments get their table after an hour, so that fleeting ones cost nothing. Within an hour values gather; when the
+hour after it has ended as well, its mean joins the slot (weight 1/weeks, at least 1/4, so that four weeks or more
+fade). The value at a time is interpolated between the middles of the two nearest hours, and known only when both
+are: of earlier weeks, for what begins now must not be compared with itself.
 
 The mean of an hour is itself uncertain, that of a rare event very much so. Hours are therefore shrunk towards the
 mean of the whole week by the share of their spread that is more than chance would give (empirical Bayes; Efron and
@@ -26,13 +27,21 @@ _AT_ONCE: Final = 4096
 """Series whose weeks are looked at together, to bound memory."""
 
 
+_HOUR: Final = ("hour", "weight", "total")
+
+
+def _hours() -> Columns:
+    return Columns(hour=(np.int64, -1), weight=(np.float64, 0.0), total=(np.float64, 0.0))
+
+
 class Season:
     """Hour-of-week tables of all segments' series."""
 
     def __init__(self, signals: int) -> None:
         self._signals = signals
         self._rows = Columns(slot=(np.int64, -1), born_hour=(np.int64, -1))
-        self._hour = Columns(hour=(np.int64, -1), weight=(np.float64, 0.0), total=(np.float64, 0.0))
+        self._hour, self._before = _hours(), _hours()
+        """What gathers for the present hour of each series, and what has for the one before."""
         self._mean: NDArray[np.float32] = np.zeros((0, SLOTS, signals), np.float32)
         self._weeks: NDArray[np.uint8] = np.zeros((0, SLOTS, signals), np.uint8)
         self._whole: NDArray[np.float32] = np.zeros((0, 2, signals), np.float32)
@@ -41,7 +50,8 @@ class Season:
 
     def grow(self, rows: int) -> None:
         self._rows.grow(rows)
-        self._hour.grow(rows * self._signals)
+        for hours in (self._hour, self._before):
+            hours.grow(rows * self._signals)
 
     def reset(self, rows: Ints) -> None:
         """Forget whole segments and give their tables back."""
@@ -53,7 +63,8 @@ class Season:
                 self._free.append(slot)
         self._rows.reset(rows)
         series = (rows[:, None] * self._signals + np.arange(self._signals)).ravel()
-        self._hour.reset(series)
+        for hours in (self._hour, self._before):
+            hours.reset(series)
 
     def at(self, index: Ints, now_ms: int) -> Floats:
         """r(t) of each series, NaN where the hours around now were not seen in an earlier week."""
@@ -90,6 +101,8 @@ class Season:
         over = (held != hour) & (held >= 0)
         if over.any():
             self._fold(index[over], spread[over])
+            for name in _HOUR:
+                self._before[name][index[over]] = self._hour[name][index[over]]
         fresh = held != hour
         self._hour["weight"][index] = np.where(fresh, 0.0, self._hour["weight"][index]) + weight
         self._hour["total"][index] = np.where(fresh, 0.0, self._hour["total"][index]) + weight * x
@@ -114,12 +127,14 @@ class Season:
             self._rows["slot"][row] = slot
 
     def _fold(self, index: Ints, spread: Floats) -> None:
+        """Let the hour before join the table."""
         slot = self._rows["slot"][index // self._signals]
-        index, spread, slot = index[slot >= 0], spread[slot >= 0], slot[slot >= 0]
+        known = (slot >= 0) & (self._before["hour"][index] >= 0)
+        index, spread, slot = index[known], spread[known], slot[known]
         column = index % self._signals
-        at = self._hour["hour"][index] % SLOTS
-        weight = self._hour["weight"][index]
-        mean = self._hour["total"][index] / weight
+        at = self._before["hour"][index] % SLOTS
+        weight = self._before["weight"][index]
+        mean = self._before["total"][index] / weight
         weeks = self._weeks[slot, at, column]
         gain = np.maximum(1.0 / (weeks.astype(np.float64) + 1.0), _MIN_GAIN)
         old = self._mean[slot, at, column].astype(np.float64)
@@ -148,6 +163,7 @@ class Season:
         return {
             "rows": self._rows.to_state(),
             "hour": self._hour.to_state(),
+            "before": self._before.to_state(),
             "tables": used,
             "mean": self._mean[:used].astype("<f4").tobytes(),
             "weeks": self._weeks[:used].tobytes(),
@@ -158,6 +174,11 @@ class Season:
     def from_state(self, state: State) -> None:
         self._rows.from_state(state["rows"])
         self._hour.from_state(state["hour"])
+        if "before" in state:
+            self._before.from_state(state["before"])
+        else:  # 0.1.0 had no hour to wait for
+            self._before = _hours()
+            self._before.grow(len(self._hour))
         shape = (int(state["tables"]), SLOTS, self._signals)
         self._mean = np.frombuffer(state["mean"], "<f4").astype(np.float32).reshape(shape)
         self._weeks = np.frombuffer(state["weeks"], np.uint8).copy().reshape(shape)

@@ -161,13 +161,12 @@ class Glr:
     def _deviations(self, batch: Batch, slots: Ints) -> tuple[Floats, Floats]:
         """As evidence, and as seen: one wild mean must not speak for a stretch, but how far it was is told whole.
 
-        Ratios and rates are bounded by what they are.
+        What many values say counts for as many small panes. Ratios and rates are bounded by what they are.
         """
         phi = np.maximum(1.0, self._phi.rows[slots, 0])
         sigma = np.sqrt(batch.variance * batch.n * (1.0 + batch.n / batch.weight) * phi)
-        limit = np.where(
-            batch.family == GAUSSIAN, self.params.clip_sigmas * sigma + batch.n * batch.tolerance, np.inf
-        )
+        most = self.params.clip_sigmas * np.sqrt(batch.bulk) * sigma + batch.n * batch.tolerance
+        limit = np.where(batch.family == GAUSSIAN, most, np.inf)
         seen = np.clip(without_nan(batch.deviation), -_MOST_SIGMAS * sigma, _MOST_SIGMAS * sigma)
         return np.clip(seen, -limit, limit), seen
 

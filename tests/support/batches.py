@@ -21,7 +21,7 @@ def standard(series: NDArray[np.int64], z: Any, at: int = 0, learn: Any = None) 
     return Batch(
         series, np.zeros(size, np.int64), ones, values, 0.0 * ones, ones, 1e9 * ones, 0.0 * ones,
         np.full(size, 1_000 * (at + 1), np.int64), values, values, ones,
-        np.ones(size, bool) if learn is None else np.asarray(learn, bool),
+        np.ones(size, bool) if learn is None else np.asarray(learn, bool), ones,
     )  # fmt: skip
 
 

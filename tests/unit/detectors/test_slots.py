@@ -15,7 +15,7 @@ def batch(series: Ints, z: np.ndarray, at: int) -> Batch:
     one = np.ones(len(series))
     return Batch(
         series, np.zeros(len(series), np.int64), 5 * one, 5 * z, 0 * one, one, 1000 * one, 0.01 * one,
-        np.full(len(series), at * 10_000, np.int64), z, z, one, np.ones(len(series), bool),
+        np.full(len(series), at * 10_000, np.int64), z, z, one, np.ones(len(series), bool), one,
     )  # fmt: skip
 
 
