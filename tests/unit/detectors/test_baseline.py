@@ -54,6 +54,25 @@ def test_the_week_is_known_after_a_week_and_between_hours() -> None:
     assert np.isnan(one_day_of_season().at(index, START_MS + 100 * HOUR_MS)[0])
 
 
+def test_an_hour_is_no_part_of_what_is_expected_right_after_it() -> None:
+    season, index, one = Season(1), np.zeros(1, np.int64), np.ones(1)
+    season.grow(1)
+    for hour in range(-2, 170):
+        season.learn(index, np.array([float(hour % 24)]), one, 0.0 * one, START_MS + hour * HOUR_MS)
+    now_ms = START_MS + 171 * HOUR_MS
+    before = season.at(index, now_ms)[0]
+    season.learn(index, 1000.0 * one, one, 0.0 * one, START_MS + 170 * HOUR_MS)
+    season.learn(index, one, one, 0.0 * one, now_ms)
+    assert season.at(index, now_ms + HOUR_MS // 4)[0] == pytest.approx(before, abs=0.5)
+    restored = Season(1)
+    restored.from_state(season.to_state())
+    for one_of_them in (season, restored):
+        one_of_them.learn(index, one, one, 0.0 * one, now_ms + HOUR_MS)
+        assert one_of_them.at(index, START_MS + 338 * HOUR_MS + HOUR_MS // 2)[0] > 100.0, (
+            "but it is next week"
+        )
+
+
 def one_day_of_season() -> Season:
     season = Season(1)
     season.grow(1)

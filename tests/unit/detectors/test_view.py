@@ -77,3 +77,14 @@ def test_what_has_stopped_has_changed_although_no_window_holds_it() -> None:
     assert detect.effects.changed("request_rate", 8.0) == [ACME]
     assert detect.effects.changed("request_rate", 1e6) == []
     assert detect.effects.changed("topic_mix", 0.0) == []
+
+
+def test_what_a_series_shows_since_a_time_is_not_diluted_by_the_time_before() -> None:
+    effects = watched(0.02, 1600.0).effects
+    late = effects.since(ACME, "latency_p50_ms", START_MS + 225 * BASE_MS)
+    assert late is not None
+    assert late.since_ms >= START_MS + 225 * BASE_MS
+    assert late.nats == 0.0
+    assert late.shift == pytest.approx(np.log(2.0), abs=0.05)
+    assert effects.since(ACME, "latency_p50_ms", START_MS + 300 * BASE_MS) is None, "nothing has begun since"
+    assert effects.since(FLEET, "judge_score_mean", START_MS) is None
