@@ -42,6 +42,7 @@ _NORMAL: Final = 0.72
 class Tail(NamedTuple):
     """One signal that is the share of a measure beyond a threshold."""
 
+    signal: str
     column: int
     """Of the signal."""
     measure: str
@@ -51,7 +52,7 @@ class Tail(NamedTuple):
 def tails_of(signals: Sequence[Signal]) -> tuple[Tail, ...]:
     """The tails among the signals, in their order."""
     return tuple(
-        Tail(column, signal.tail_of, signal.far)
+        Tail(signal.name, column, signal.tail_of, signal.far)
         for column, signal in enumerate(signals)
         if signal.tail_of is not None
     )
@@ -116,11 +117,18 @@ class Extremes:
             state[name][rows[fresh]] = np.log(middle[fresh])
 
     def to_state(self) -> State:
-        return {"tails": [state.to_state() for state in self._state]}
+        return {
+            "names": [tail.signal for tail in self.tails],
+            "tails": [state.to_state() for state in self._state],
+        }
 
     def from_state(self, state: State) -> None:
-        for columns, stored in zip(self._state, state["tails"], strict=True):
-            columns.from_state(_of_three(stored))
+        """Tails that the state does not have begin anew."""
+        names = state.get("names", [tail.signal for tail in self.tails])
+        stored = dict(zip(names, state["tails"], strict=True))
+        for tail, columns in zip(self.tails, self._state, strict=True):
+            if tail.signal in stored:
+                columns.from_state(_of_three(stored[tail.signal]))
 
 
 def _of_three(stored: State) -> State:

@@ -29,6 +29,7 @@ from detectors.panes import Panes, PanesParams
 from detectors.people import People
 from detectors.records import Evidence, Severity, Signal
 from detectors.registry import DetectorsParams, make
+from detectors.relaid import relaid
 from detectors.rows import Rows
 from detectors.rules.absolute import Rule
 from detectors.rules.book import RuleBook
@@ -118,21 +119,18 @@ class Detect:
         self._mixes = Mixes(params.mixes, parts, signals.values(), self._rows, base_window_ms)
         self._order = {name: at for at, name in enumerate((*self._column, *self._mixes.column))}
         self._view = View(
-            self._column,
-            self._rows,
-            self._glr,
-            self._baseline,
-            self._scales,
-            self._volumes,
-            self._observed,
+            self._column, self._rows, self._glr, self._baseline, self._scales, self._volumes, self._observed,
             self._mixes,
-        )
+        )  # fmt: skip
         self._kept: dict[str, Stateful] = {
             "rows": self._rows, "panes": self._panes, "baseline": self._baseline, "tails": self._tails,
             "volumes": self._volumes, "observed": self._observed, "extremes": self._extremes,
             "people": self._people, "frozen": self._frozen,
         }  # fmt: skip
         self._said = [Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0)) for _ in self._detectors]
+        self._by_series: tuple[Bank, ...] = (
+            self._panes, self._frozen, self._tails, *self._detectors, *self._said,
+        )  # fmt: skip
         self._book = RuleBook(rules, {s.name: s for s in self._signals}, params.repeat_secs)
 
     @property
@@ -215,21 +213,23 @@ class Detect:
     def _place(self, block: WindowBlock) -> tuple[Ints, Ints]:
         """(row of each segment of the block, rows that were given up before)."""
         rows, freed = self._rows.place(block.segments, block.window_end_ms)
-        size = self._rows.size * len(self._signals)
-        for by_row in self._by_row:
-            by_row.grow(self._rows.size)
-        parts: list[Bank] = [self._panes, self._frozen, self._tails, *self._detectors, *self._said]
-        self._baseline.grow(size)
-        for part in parts:
-            part.grow(size)
+        self._grow()
         if len(freed):
             index = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
             self._baseline.reset(index, forget_season=True)
             for by_row in self._by_row:
                 by_row.reset(freed)
-            for part in parts:
+            for part in self._by_series:
                 part.reset(index)
         return rows, freed
+
+    def _grow(self) -> None:
+        size = self._rows.size * len(self._signals)
+        for by_row in self._by_row:
+            by_row.grow(self._rows.size)
+        self._baseline.grow(size)
+        for part in self._by_series:
+            part.grow(size)
 
     def _detect(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
         evidence: list[Evidence] = []
@@ -373,13 +373,17 @@ class Detect:
         }
 
     def from_state(self, state: State) -> list[str]:
-        """Take over a stored state; returns what could not be, in words: that starts anew."""
+        """Take over a stored state; returns what could not be, in words: that starts anew.
+
+        Signals may be others than in the state: what is known of those that stay is kept.
+        """
         self._book.from_state(state["rules"])
         if state["schema"] != SCHEMA:
             return [f"all monitors: their state has form {state['schema']}, this program's is {SCHEMA}"]
+        self._rows.from_state(state["rows"])
+        self._grow()
         if state["signals"] != list(self._column):
-            changed = sorted(set(state["signals"]) ^ set(self._column))
-            return [f"all monitors: the signals are others ({', '.join(changed) or 'in another order'})"]
+            state = relaid(state, self.to_state())
         for name, part in self._kept.items():
             part.from_state(state[name])
         anew = self._mixes.from_state(state["mixes"])

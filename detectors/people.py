@@ -36,8 +36,8 @@ class People:
         """Observations of the value that is spread; without one there is no cost."""
         self._sums: list[Entries] = []
         self._began_ms = self._ends_ms = -1
-        self._due: dict[int, tuple[list[float], int]] = {}
-        """Row -> what its last span said and nobody was told yet: a value for each signal; observations."""
+        self._due: dict[int, tuple[dict[str, float], int]] = {}
+        """Row -> what its last span said and nobody was told yet: the value of each signal; observations."""
 
     def grow(self, rows: int) -> None:
         self._rows.grow(rows)
@@ -61,17 +61,20 @@ class People:
         if block.window_end_ms >= self._ends_ms:
             self._end(layout)
         if self._due:
-            columns = [at for at, _ in layout.who]
+            columns = {layout.numeric_signals[at]: at for at, _ in layout.who}
             for at, row in enumerate(rows.tolist()):
-                if (said := self._due.pop(row, None)) is not None:
-                    block.values[at, columns], block.counts[at, columns] = said
+                values, observations = self._due.pop(row, ({}, 0))
+                for name in columns.keys() & values.keys():
+                    block.values[at, columns[name]] = values[name]
+                    block.counts[at, columns[name]] = observations
 
     def _gather(self, block: WindowBlock, rows: Ints) -> None:
         layout, entries = block.layout, block.block.histograms
         mine = _only(entries, entries.slot >= len(layout.histogram))
         if not len(mine.row):
             return
-        self._sums.append(mine._replace(row=rows[mine.row].astype(np.int32)))
+        # Kept in slot 0: that of the layout may be another in the next version.
+        self._sums.append(mine._replace(row=rows[mine.row].astype(np.int32), slot=np.zeros_like(mine.slot)))
         (spread,) = layout.spreads.values()
         self._rows["known"][rows] += block.block.counters[:, layout.column[f"{spread.value}.count"]]
         if sum(len(sums.row) for sums in self._sums[1:]) > len(self._sums[0].row) + _COMPACT:
@@ -85,10 +88,14 @@ class People:
             (spread,) = layout.spreads.values()
             found = spreads(entries, spread.cells)
             known = self._rows["known"][found.row]
-            said = [found.read(reading.who, known, layout.quantum[spread.value]) for _, reading in layout.who]
+            said = {
+                layout.numeric_signals[at]: found.read(reading.who, known, layout.quantum[spread.value])
+                for at, reading in layout.who
+            }
             observations = found.observations
             for at in np.flatnonzero(observations >= MIN_PEOPLE).tolist():
-                self._due[int(found.row[at])] = [float(values[at]) for values in said], int(observations[at])
+                values = {name: float(column[at]) for name, column in said.items()}
+                self._due[int(found.row[at])] = values, int(observations[at])
         self._sums = []
         self._rows["known"][:] = 0
 

@@ -359,13 +359,3 @@ def test_changed_parameters_start_that_detector_anew_and_keep_the_baseline() -> 
     found = play(changed, ratio_windows("refusal_ratio", [0.5] * 3, start=120))
     assert found[0].statistic >= 30.0
     assert found[0].expected == pytest.approx(0.02, abs=0.015)
-
-
-def test_stored_state_of_other_signals_is_not_used() -> None:
-    detect = new()
-    play(detect, ratio_windows("refusal_ratio", [0.02] * 60))
-    state = msgspec.msgpack.decode(msgspec.msgpack.encode(detect.to_state()))
-    fewer = {name: s for name, s in SIGNALS.items() if name != "idk_ratio"}
-    other = Detect(DetectParams(), (), fewer, BASE_MS)
-    other.from_state(state)
-    assert other.segments == 0
