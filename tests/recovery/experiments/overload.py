@@ -21,7 +21,7 @@ PARTITIONS: Final = 4
 OVERLOAD: Final = 3.0
 OVERLOAD_SECS: Final = 300.0
 MIN_DRAIN_SHARE: Final = 0.5
-"""Of the speed before it, at which a backlog drains at least: else it would be the backlog that slows the worker."""
+"""A backlog drains at least at this share of the speed before: else it would be what slows the worker."""
 MAX_DRAIN_RATIO: Final = 6.0
 """How many times as long as the overload lasted is waited; 2 is what arithmetic asks for."""
 MAX_RSS_MB: Final = 512.0
