@@ -12,13 +12,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from rich.console import Console
 
-from detectors.records import FLEET, SegmentKey
-from detectors.sketches.block import Block, split
-from detectors.sketches.entries import EMPTY
-from detectors.sketches.exemplars import NO_EXEMPLARS
+from detectors.sketches.block import split
 from detectors.sketches.translation import signature
 from streams.config import Config
 from streams.decide import Decide
@@ -28,11 +24,10 @@ from streams.signals import LAYOUT
 from streams.state import Checkpoint
 from streams.state_sqlite import SqliteStateStore
 from streams.topics import PARTIALS
+from tests.benchmarks.fleets import BASE_MS, fleet_of, windows
 
 MONITORS: Final = 100_000
 WINDOWS: Final = 75
-BASE_MS: Final = 60_000
-START_MS: Final = 1_790_000_040_000
 MARK_SECS: Final = 10.0
 KEY: Final = b"k" * 32
 
@@ -49,12 +44,7 @@ def main() -> int:
 def measure(path: Path) -> dict[str, float]:
     """Seconds and bytes of one checkpoint and of coming back from it."""
     segments = MONITORS // len(LAYOUT.numeric_signals)
-    config = Config.model_validate(
-        {
-            "windows": {"base_secs": BASE_MS // 1000},
-            "segments": {"by": [["tenant"]], "max_per_segmentation": segments, "max_total": segments},
-        }
-    )
+    config = fleet_of(segments)
     decide = _fed(config, segments)
     began = time.perf_counter()
     state = decide.snapshot()
@@ -74,16 +64,8 @@ def measure(path: Path) -> dict[str, float]:
 
 
 def _fed(config: Config, segments: int) -> Decide:
-    decide, rng, offset = Decide(config), np.random.default_rng(1), 0
-    keys = sorted([FLEET, *(SegmentKey(("tenant",), (f"tenant-{n:05d}",)) for n in range(segments - 1))])
-    for window in range(WINDOWS):
-        counters = np.zeros((len(keys), LAYOUT.width), np.int64)
-        for name, at in LAYOUT.column.items():
-            kind = name.rpartition(".")[2]
-            low, high = {"sum": (4_000, 6_000), "held": (0, 5)}.get(kind, (15, 25))
-            counters[:, at] = rng.integers(low, high, len(keys))
-        start_ms = START_MS + window * BASE_MS
-        block = Block(keys, counters, EMPTY, EMPTY, [], NO_EXEMPLARS)
+    decide, offset = Decide(config), 0
+    for start_ms, block in windows(segments, WINDOWS):
         pieces: list[Any] = [
             Partial("llm.interactions-0", "bench", start_ms, n, piece, signature(LAYOUT))
             for n, piece in enumerate(split(block, LAYOUT, 64_000_000))
