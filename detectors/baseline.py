@@ -34,7 +34,7 @@ from detectors.scales import Scales
 from detectors.season import Season
 
 _WEIGHT_CAP: Final = 4.0
-_RATIO_FLOOR: Final = 0.02
+RATIO_FLOOR: Final = 0.02
 """Ratios nearer to 0 or 1 than this are treated as if they were at it: 0 of 10^4 says nothing about 1 of 10."""
 _LEAST_OF_RECENT: Final = 0.5
 """The shape of the week takes no share, and none of what is left of 1, below this part of what it was lately."""
@@ -178,15 +178,15 @@ class Baseline:
         season = np.where(np.isnan(ref.season), np.nan, np.clip(x - level, low, high))
         used = ~np.isnan(season) & (self._residual["panes"][index] >= self.params.min_panes)
         # What is large may go as far down as it likes; how the small are held off 0 see ``reference``.
-        least = np.minimum(_LEAST_OF_RECENT * recent, _RATIO_FLOOR)
-        most = 1.0 - np.minimum(_LEAST_OF_RECENT * (1.0 - recent), _RATIO_FLOOR)
+        least = np.minimum(_LEAST_OF_RECENT * recent, RATIO_FLOOR)
+        most = 1.0 - np.minimum(_LEAST_OF_RECENT * (1.0 - recent), RATIO_FLOOR)
         expected = np.where(used, np.clip(level + season, least, most), ref.expected)
         return ref._replace(expected=expected, season=season)
 
     def variance(self, index: Ints, ref: Reference, n: Floats) -> Floats:
         """Variance of x of ``n`` observations around the expected value, tolerance included."""
         column = index % self._signals
-        p = np.clip(ref.expected, _RATIO_FLOOR, 1.0 - _RATIO_FLOOR)
+        p = np.clip(ref.expected, RATIO_FLOOR, 1.0 - RATIO_FLOOR)
         poisson = np.exp(-np.clip(ref.expected, 0.0, 60.0))
         floor = np.where(self.scales.is_ratio[column], p * (1.0 - p), 0.0)
         floor = np.where(self.scales.is_rate[column], poisson, floor)

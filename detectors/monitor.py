@@ -22,7 +22,7 @@ from detectors.explaining import Explainer
 from detectors.extremes import Extremes, tails_of
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.effects import VOLUME
-from detectors.incidents.severity import Effect, severity_of
+from detectors.incidents.severity import Extent, severity_of
 from detectors.mixes.monitor import LEVEL, Mixes, MixesParams, Parts
 from detectors.observed import Observed
 from detectors.panes import Panes, PanesParams
@@ -267,7 +267,7 @@ class Detect:
         if fired.detector.family == "drift" and (shift > 0) != up:
             return None  # it moved, but back towards what the baseline expects
         expected, lower, upper = self._scoring.band(scored, at, n)
-        effect = Effect(
+        extent = Extent(
             observed=observed,
             expected=expected,
             distance=abs(shift),
@@ -276,7 +276,7 @@ class Detect:
             segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
             season_known=not math.isnan(scored.ref.season[at]),
         )
-        severity = severity_of(signal, self._scales.rows[column], segment, effect)
+        severity = severity_of(signal, self._scales.rows[column], segment, extent)
         sigmas = abs(shift) / self._scoring.sigma(scored, at)
         self._frozen.noticed(series, up=up, severity=int(severity), sigmas=sigmas, nats=fired.statistic)
         glr = fired.detector is self._glr
@@ -284,7 +284,7 @@ class Detect:
             detector=fired.detector.name, family=fired.detector.family, segment=segment, signal=signal.name,
             window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms, severity=severity,
             statistic=fired.statistic, threshold=fired.threshold, observed=observed, expected=expected,
-            lower=lower, upper=upper, n=effect.events, started_at_ms=since_ms,
+            lower=lower, upper=upper, n=extent.events, started_at_ms=since_ms,
             false_per_week=self._tails.false_per_week(series, fired.statistic) if glr else None,
         )  # fmt: skip
 

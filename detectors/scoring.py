@@ -12,7 +12,8 @@ from detectors.drift.glr import BERNOULLI, GAUSSIAN, NEGATIVE_BINOMIAL
 from detectors.panes import Completed
 from detectors.scales import Scales
 
-_BAND_SIGMAS: Final = 3.0
+BAND_SIGMAS: Final = 3.0
+"""Half the width of the band in which a value normally stays."""
 _SPEND_SIGMAS: Final = 4.0
 _SMALL_PANE: Final = 5.0
 """Observations: the least that a mean is judged by."""
@@ -90,7 +91,7 @@ class Scoring:
         rate, ratio = family == NEGATIVE_BINOMIAL, family == BERNOULLI
         # Of a rate, x = log(1 + amount): compare amounts; the mean of a logarithm is not the logarithm of the mean.
         amount = np.exp(np.minimum(ref.expected + 0.5 * np.where(rate, ref.event_variance, 0.0), 60.0)) - 1.0
-        p = np.clip(ref.expected, 0.5 / (ref.weight + 1.0), 1.0 - 0.5 / (ref.weight + 1.0))
+        p = off_the_ends(ref.expected, ref.weight)
         variance = np.where(ratio, p * (1.0 - p), np.maximum(ref.event_variance, 1e-12))
         tolerance = self._scales.tolerance[column]
         trifle = np.minimum(tolerance, _RELATIVE_TOLERANCE * p * (1.0 - p))
@@ -110,6 +111,13 @@ class Scoring:
         ref = scored.ref.take(np.array([at]))
         column = index % self._signals
         sigma = np.sqrt(self._baseline.variance(index, ref, np.array([n])))
-        offsets = np.array([0.0, -_BAND_SIGMAS, _BAND_SIGMAS]) * sigma
+        offsets = np.array([0.0, -BAND_SIGMAS, BAND_SIGMAS]) * sigma
         values = self._scales.inverse(np.repeat(column, 3), ref.expected + offsets)
         return float(values[0]), float(values[1]), float(values[2])
+
+
+def off_the_ends(share: Floats, n: Floats) -> Floats:
+    """Shares of ``n`` observations, off 0 and 1 by half of one: what was never seen is not impossible."""
+    least = 0.5 / (n + 1.0)
+    result: Floats = np.clip(share, least, 1.0 - least)
+    return result

@@ -38,8 +38,8 @@ SILENCE_MIN_AGE_MS: Final = 86_400_000
 """Segments known for less than a day may just be used in office hours."""
 
 
-class Effect(NamedTuple):
-    """A change as severity sees it."""
+class Extent(NamedTuple):
+    """How large a change is and how long it has lasted, as severity sees it."""
 
     observed: float
     """Since the onset; of a rate, its last pane."""
@@ -54,26 +54,26 @@ class Effect(NamedTuple):
     """Whether the expectation knows this hour of the week."""
 
 
-def severity_of(signal: Signal, scale: Scale, segment: SegmentKey, effect: Effect) -> Severity:
+def severity_of(signal: Signal, scale: Scale, segment: SegmentKey, extent: Extent) -> Severity:
     """The severity of statistical evidence."""
     if signal.kind == "rate":
-        return _of_rate(signal, scale, segment, effect)
+        return _of_rate(signal, scale, segment, extent)
     limit = CRITICAL_EFFECT.get(signal.name)
-    change = abs(effect.observed - effect.expected)
-    if limit is not None and change >= limit and effect.events >= CRITICAL_MIN_EVENTS:
+    change = abs(extent.observed - extent.expected)
+    if limit is not None and change >= limit and extent.events >= CRITICAL_MIN_EVENTS:
         return Severity.CRITICAL
-    return Severity.WARNING if effect.distance >= scale.notable else Severity.INFO
+    return Severity.WARNING if extent.distance >= scale.notable else Severity.INFO
 
 
-def _of_rate(signal: Signal, scale: Scale, segment: SegmentKey, effect: Effect) -> Severity:
+def _of_rate(signal: Signal, scale: Scale, segment: SegmentKey, extent: Extent) -> Severity:
     if signal.name != "request_rate":
-        return Severity.WARNING if effect.distance >= scale.notable else Severity.INFO
-    missing = effect.expected * effect.span_ms / 1000
-    least = DIP_SHARE if effect.season_known else SILENCE_SHARE
-    stopped = effect.observed <= least * effect.expected and missing >= (
-        SILENCE_MIN_EXPECTED if effect.season_known else SILENCE_OF_STRANGERS
+        return Severity.WARNING if extent.distance >= scale.notable else Severity.INFO
+    missing = extent.expected * extent.span_ms / 1000
+    least = DIP_SHARE if extent.season_known else SILENCE_SHARE
+    stopped = extent.observed <= least * extent.expected and missing >= (
+        SILENCE_MIN_EXPECTED if extent.season_known else SILENCE_OF_STRANGERS
     )
-    known = segment == FLEET or effect.segment_age_ms >= SILENCE_MIN_AGE_MS
+    known = segment == FLEET or extent.segment_age_ms >= SILENCE_MIN_AGE_MS
     return Severity.WARNING if stopped and known else Severity.INFO
 
 

@@ -70,6 +70,8 @@ class Step:
         self._rows = {segment: row for row, segment in enumerate(block.segments)}
         self._returned: set[tuple[SegmentKey, str]] = set()
         effects = Without(effects, self._returned)
+        self._budget_of_warnings = docket.budget(Severity.WARNING, signals)
+        self._budget_of_criticals = docket.budget(Severity.CRITICAL, signals)
         self._view = View(self._now_ms, block.segments, signals, effects, docket.changes)
         self._homes = Homes(docket, self._view)
         self._touched: dict[str, Open] = {}
@@ -220,8 +222,7 @@ class Step:
 
     def _affordable(self, found: Evidence) -> bool:
         """Whether the budget has room: every measure may spend an equal part of it on its own chance findings."""
-        budget = self._docket.budget(Severity.WARNING, self._view.signals)
-        return found.false_per_week is None or found.false_per_week <= budget
+        return found.false_per_week is None or found.false_per_week <= self._budget_of_warnings
 
     def _raise(self, cause: Group, members: Mapping[SeriesKey, list[Evidence]]) -> None:
         """Open an incident for one cause."""
@@ -350,9 +351,9 @@ class Step:
         said = conclude(incident.segment, entry.own, entry.worst, self._view, rule=incident.family == "rule")
         if is_forecast(incident.peak.evidence):
             said = said._replace(type="forecast", severity=min(said.severity, Severity.WARNING))
-        critical = self._docket.budget(Severity.CRITICAL, self._view.signals)
         # Nobody waits for a second item when safety is at stake.
-        entry.take(said, affordable=entry.false_per_week <= critical or said.type == "safety")
+        affordable = entry.false_per_week <= self._budget_of_criticals
+        entry.take(said, affordable=affordable or said.type == "safety")
         entry.grow(self._now_ms, self._view.signals)
         before = self._before.get(incident.fingerprint)
         if (

@@ -36,8 +36,7 @@ from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr, GlrParams
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.effects import Effect
-from detectors.incidents.severity import Effect as Size
-from detectors.incidents.severity import severity_of
+from detectors.incidents.severity import Extent, severity_of
 from detectors.mixes.counts import Counts, New
 from detectors.mixes.directory import LEARN
 from detectors.mixes.movers import for_usual, log_odds, moved, mover_of, share
@@ -289,12 +288,12 @@ class Mixes:
         row, column = divmod(pair, len(self._signals))
         signal, segment = self._signals[column], self._rows.segment(row)
         n, since_ms = float(change.n[best]), int(change.since_ms[best])
-        size = Size(
+        extent = Extent(
             observed=share(hoped[best] + shift[best]), expected=share(hoped[best]),
             distance=abs(float(shift[best])), events=round(n), span_ms=block.window_end_ms - since_ms,
             segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
         )  # fmt: skip
-        severity = severity_of(signal, scale_of(signal, 1.0), segment, size)
+        severity = severity_of(signal, scale_of(signal, 1.0), segment, extent)
         if self._frozen.noticed(pair, up=up, severity=int(severity), nats=nats):
             self._set_mover(pair, mover)
         _, lower, upper = self._scoring.band(scored, here, n)
@@ -311,11 +310,11 @@ class Mixes:
             severity=severity,
             statistic=nats,
             threshold=self._glr.params.report_nats,
-            observed=size.observed,
-            expected=size.expected,
+            observed=extent.observed,
+            expected=extent.expected,
             lower=lower,
             upper=upper,
-            n=size.events,
+            n=extent.events,
             started_at_ms=since_ms,
             false_per_week=self._tails.false_per_week(pair, nats),
             label=movers[0].label,

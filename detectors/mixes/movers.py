@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 
 from detectors.base import Change, Floats, Ints
+from detectors.baseline import RATIO_FLOOR
 from detectors.records import Mover
-from detectors.scoring import Scored
+from detectors.scoring import Scored, off_the_ends
 
 MAX_MOVERS: Final = 3
 _AS_SURE: Final = 0.5
@@ -22,7 +23,7 @@ _AS_SURE: Final = 0.5
 _RISES_FIRST: Final = 1.5
 """What came says more than what went, if it is about as large; all segments should name the same label."""
 _NOISE: Final = 2.0
-_KNOWN_SPREAD: Final = 0.02 * 0.98
+_KNOWN_SPREAD: Final = RATIO_FLOOR * (1.0 - RATIO_FLOOR)
 """Of one observation: from this variance on the spread of a share is what was seen, if that is more."""
 
 
@@ -59,15 +60,14 @@ def log_odds(change: Change) -> float:
     n, expected, deviation = (float(c[0]) for c in (change.n, change.expected, change.deviation))
     if n <= 0.0:
         return 0.0
-    least = 0.5 / (n + 1.0)
-    before, now = (min(max(k / n, least), 1.0 - least) for k in (expected, expected + deviation))
+    before, now = off_the_ends(np.array([expected, expected + deviation]) / n, np.array([n])).tolist()
     return math.log(now / before) + math.log1p(-before) - math.log1p(-now)
 
 
 def for_usual(scored: Scored, at: Ints, moved_by: Floats) -> Floats:
     """What the panes at ``at`` say for the expected share and against one with log odds ``moved_by``, in nats."""
     ref, n = scored.ref.take(at), scored.panes.n[at]
-    p = np.clip(ref.expected, 0.5 / (ref.weight + 1.0), 1.0 - 0.5 / (ref.weight + 1.0))
+    p = off_the_ends(ref.expected, ref.weight)
     # A small share is seen too seldom to tell how it is spread.
     usual = np.maximum(p * (1.0 - p), _KNOWN_SPREAD)
     phi = np.maximum(1.0, ref.event_variance / usual)

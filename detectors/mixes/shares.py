@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,9 +10,7 @@ from detectors.base import Bools, Change, Floats, Ints
 from detectors.baseline import Baseline
 from detectors.detectable import Terms, terms_of
 from detectors.drift.glr import Glr
-from detectors.scoring import Scoring
-
-_BAND_SIGMAS: Final = 3.0
+from detectors.scoring import BAND_SIGMAS, Scoring
 
 
 class Known(NamedTuple):
@@ -44,7 +42,7 @@ class Shares(NamedTuple):
 def known_of(series: Ints, now_ms: int, baseline: Baseline, scoring: Scoring, glr: Glr) -> Known:
     ref = baseline.reference(series, now_ms)
     pane_n = np.maximum(baseline.mean_n(series), 1.0)
-    spread = _BAND_SIGMAS * np.sqrt(baseline.variance(series, ref, pane_n))
+    spread = BAND_SIGMAS * np.sqrt(baseline.variance(series, ref, pane_n))
     expected, lower, upper = (np.clip(ref.expected + off, 0.0, 1.0) for off in (0.0, -spread, spread))
     terms = terms_of(series, pane_n, now_ms, baseline, scoring, glr)
     return Known(ref.ready, expected, lower, upper, glr.change(series), terms)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders import NUMERIC, START_MS, MatrixWindow, matrix
 
-from detectors.incidents.severity import Effect, severity_of
+from detectors.incidents.severity import Extent, severity_of
 from detectors.incidents.triage import Triage, TriageParams
 from detectors.monitor import Detect, DetectParams
 from detectors.records import FLEET, SegmentKey, Severity
@@ -237,6 +237,6 @@ def test_a_million_updates_of_calm_bursty_traffic_give_next_to_no_alert() -> Non
     ],
 )
 def test_severity(signal: str, segment: SegmentKey, changes: dict[str, float], severity: Severity) -> None:
-    effect = Effect(observed=0.5, expected=0.02, distance=0.48, events=200, span_ms=180_000, segment_age_ms=0)
+    extent = Extent(observed=0.5, expected=0.02, distance=0.48, events=200, span_ms=180_000, segment_age_ms=0)
     found = SIGNALS[signal]
-    assert severity_of(found, scale_of(found, 1.0), segment, effect._replace(**changes)) == severity
+    assert severity_of(found, scale_of(found, 1.0), segment, extent._replace(**changes)) == severity
