@@ -7,7 +7,7 @@ z (towards the side of the incident) adds the likelihood ratio of the first over
 
 While the incident lasts g falls by d^2 / 2 a pane, afterwards it rises as fast: a large shift is back at once, a
 small one when that is certain. The level is back when g has been above 0 for ``back_panes`` panes and reached
-``back_nats``. Whoever knows the likelihood of its panes better (``mixes.monitor``) hands in the ratio itself.
+``back_nats``. Whoever knows the likelihood of its panes better (``mixes.reporting``) hands in the ratio itself.
 
 Source: Page, Continuous inspection schemes, Biometrika 41, 1954, for two simple hypotheses.
 """
@@ -53,6 +53,10 @@ class Frozen:
             frozen=(np.int8, 0), side=(np.int8, 0), severity=(np.int8, 0), shift=(np.float64, 0.0),
             clearest=(np.float64, 0.0), back_nats=(np.float64, 0.0), back=(np.int64, 0),
         )  # fmt: skip
+
+    def __len__(self) -> int:
+        """Series that there is room for."""
+        return len(self._state)
 
     def grow(self, size: int) -> None:
         self._state.grow(size)

@@ -15,21 +15,21 @@ from typing import Final, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Bank, Bools, Columns, Detector, Floats, Ints, Params, State, Stateful, Verdict
+from detectors.base import Bank, Bools, Floats, Ints, Params, State, Stateful, Verdict
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr
 from detectors.explaining import Explainer
 from detectors.extremes import Extremes, tails_of
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.effects import VOLUME
-from detectors.incidents.severity import Extent, severity_of
-from detectors.mixes.monitor import LEVEL, Mixes, MixesParams, Parts
+from detectors.mixes.monitor import Mixes, MixesParams, Parts
 from detectors.observed import Observed
 from detectors.panes import Panes, PanesParams
 from detectors.people import People
 from detectors.records import Evidence, Severity, Signal
 from detectors.registry import DetectorsParams, make
 from detectors.relaid import relaid
+from detectors.reporting import Fired, SignalReporter
 from detectors.rows import Rows
 from detectors.rules.absolute import Rule
 from detectors.rules.book import RuleBook
@@ -37,12 +37,11 @@ from detectors.scales import Scales
 from detectors.scoring import Scored, Scoring
 from detectors.sketches.window import WindowBlock
 from detectors.tails import Tails
+from detectors.telling import LEVEL, Said
 from detectors.view import View
 from detectors.volumes import Volumes
 
 SCHEMA: Final = 3
-_GROWN: Final = 1.1
-"""Evidence that grew by this factor is news."""
 
 
 class DetectParams(Params):
@@ -67,17 +66,6 @@ class Judged(NamedTuple):
     expected: Floats
     """[segments, signals] of the block: expected value in the signal's unit, NaN while learning."""
     learning: Bools
-
-
-class _Fired(NamedTuple):
-    """One series on which one detector fired."""
-
-    detector: Detector
-    statistic: float
-    threshold: float
-    at: int
-    """Position among the scored panes."""
-    up: bool
 
 
 class Detect:
@@ -107,9 +95,10 @@ class Detect:
         self._detectors = make(params.detectors)
         (self._glr,) = (detector for detector in self._detectors if isinstance(detector, Glr))
         self._scoring = Scoring(self._scales, self._baseline)
-        self._bad_up: Bools = np.array([signal.worse in ("up", "both") for signal in self._signals], bool)
-        self._bad_down: Bools = np.array([signal.worse in ("down", "both") for signal in self._signals], bool)
         self._frozen = Frozen(params.frozen)
+        self._reporter = SignalReporter(
+            self._signals, self._rows, self._scales, self._scoring, self._glr, self._tails, self._frozen
+        )
         self._volumes = Volumes()
         self._observed = Observed(count)
         self._extremes = Extremes(tails_of(self._signals))
@@ -127,7 +116,7 @@ class Detect:
             "volumes": self._volumes, "observed": self._observed, "extremes": self._extremes,
             "people": self._people, "frozen": self._frozen,
         }  # fmt: skip
-        self._said = [Columns(at_ms=(np.int64, -1), statistic=(np.float64, 0.0)) for _ in self._detectors]
+        self._said = [Said(params.repeat_secs) for _ in self._detectors]
         self._by_series: tuple[Bank, ...] = (
             self._panes, self._frozen, self._tails, *self._detectors, *self._said,
         )  # fmt: skip
@@ -155,7 +144,7 @@ class Detect:
         self._observed.add(rows, block.counts, block.window_start_ms, block.window_end_ms)
         done = self._panes.add(block, rows)
         scored = self._scoring.score(done, block.window_end_ms)
-        evidence = self._detect(scored, block) + self._back(scored, block)
+        evidence = self._detect(scored, block) + self._reporter.back(scored, block)
         evidence += self._mixes.close(block, rows, freed)
         # What is over is not said once more in the same window: that would be another incident.
         over = {(found.segment, found.signal) for found in evidence if not found.firing}
@@ -241,100 +230,22 @@ class Detect:
             if not len(at):
                 continue
             hits = detector.update(self._scoring.batch(scored, at, ~frozen[at]))
+            bad_up, bad_down = (self._reporter.worse(index[at], up=up) for up in (True, False))
             if detector is self._glr:
-                rises = np.where(self._worse(index[at], up=True), hits.up, 0.0)
-                worse = np.maximum(rises, np.where(self._worse(index[at], up=False), hits.down, 0.0))
+                worse = np.maximum(np.where(bad_up, hits.up, 0.0), np.where(bad_down, hits.down, 0.0))
                 free, in_week = ~frozen[at], ~np.isnan(scored.ref.season[at])
                 self._tails.observe(index[at[free]], worse[free], block.window_end_ms, in_week[free])
             for hit in np.flatnonzero(hits.fired_up | hits.fired_down).tolist():
                 up, series = bool(hits.fired_up[hit]), int(index[at[hit]])
                 statistic = float((hits.up if up else hits.down)[hit])
-                if not self._worse_way(series, up=up) or not self._is_news(said, series, statistic, now_ms):
+                bad = bool((bad_up if up else bad_down)[hit])
+                if not bad or not said.is_news(series, statistic, now_ms):
                     continue
-                fired = _Fired(detector, statistic, float(hits.threshold[hit]), int(at[hit]), up)
-                found = self._evidence(fired, scored, block)
+                fired = Fired(detector, statistic, float(hits.threshold[hit]), int(at[hit]), up)
+                found = self._reporter.evidence(fired, scored, block)
                 if found is not None:
-                    said["at_ms"][series], said["statistic"][series] = now_ms, statistic
+                    said.note(series, statistic, now_ms)
                     evidence.append(found)
-        return evidence
-
-    def _evidence(self, fired: _Fired, scored: Scored, block: WindowBlock) -> Evidence | None:
-        at, up = fired.at, fired.up
-        series = int(scored.panes.series[at])
-        row, column = divmod(series, len(self._signals))
-        signal, segment = self._signals[column], self._rows.segment(row)
-        since_ms, n, shift, observed = self._since(scored, at)
-        if fired.detector.family == "drift" and (shift > 0) != up:
-            return None  # it moved, but back towards what the baseline expects
-        expected, lower, upper = self._scoring.band(scored, at, n)
-        extent = Extent(
-            observed=observed,
-            expected=expected,
-            distance=abs(shift),
-            events=round(n) if not self._scales.is_rate[column] else int(scored.panes.events[at]),
-            span_ms=block.window_end_ms - since_ms,
-            segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
-            season_known=not math.isnan(scored.ref.season[at]),
-        )
-        severity = severity_of(signal, self._scales.rows[column], segment, extent)
-        sigmas = abs(shift) / self._scoring.sigma(scored, at)
-        self._frozen.noticed(series, up=up, severity=int(severity), sigmas=sigmas, nats=fired.statistic)
-        glr = fired.detector is self._glr
-        return Evidence(
-            detector=fired.detector.name, family=fired.detector.family, segment=segment, signal=signal.name,
-            window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms, severity=severity,
-            statistic=fired.statistic, threshold=fired.threshold, observed=observed, expected=expected,
-            lower=lower, upper=upper, n=extent.events, started_at_ms=since_ms,
-            false_per_week=self._tails.false_per_week(series, fired.statistic) if glr else None,
-        )  # fmt: skip
-
-    def _since(self, scored: Scored, at: int) -> tuple[int, float, float, float]:
-        """(onset, observations since, shift of x, observed value) of the likeliest change of a series."""
-        series = scored.panes.series[at : at + 1]
-        column = series % len(self._signals)
-        nats, since_ms, n, deviation, hoped = (float(c[0]) for c in self._glr.change(series))
-        reference = float(scored.ref.expected[at])
-        if nats <= 0.0:
-            since_ms, n = float(scored.panes.start_ms[at]), float(scored.panes.n[at])
-            return int(since_ms), n, float(scored.x[at]) - reference, float(scored.panes.value[at])
-        if self._scales.is_rate[column[0]]:
-            # A stop should read as 0, not as the mean since a little before it.
-            return int(since_ms), n, float(scored.x[at]) - reference, float(scored.panes.value[at])
-        x = (deviation + hoped) / n if self._scales.is_ratio[column[0]] else reference + deviation / n
-        return int(since_ms), n, deviation / n, float(self._scales.inverse(column, np.array([x]))[0])
-
-    def _worse_way(self, series: int, *, up: bool) -> bool:
-        return bool((self._bad_up if up else self._bad_down)[series % len(self._signals)])
-
-    def _worse(self, index: Ints, *, up: bool) -> Bools:
-        """Whether a rise (or a fall) of each series is bad."""
-        result: Bools = (self._bad_up if up else self._bad_down)[index % len(self._signals)]
-        return result
-
-    def _is_news(self, said: Columns, series: int, statistic: float, now_ms: int) -> bool:
-        """Whether a detector has something to say of a series that it did not say lately; looked at before the
-        evidence is put together, since an incident goes on firing in every window."""
-        last_ms = int(said["at_ms"][series])
-        recent = last_ms >= 0 and now_ms - last_ms < self.params.repeat_secs * 1000
-        return not recent or statistic > _GROWN * float(said["statistic"][series])
-
-    def _back(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
-        """Evidence that a frozen series is back where its baseline expects it."""
-        ready = np.flatnonzero(scored.ref.ready)
-        index = scored.panes.series
-        back = self._frozen.step(index[ready], scored.z[ready])
-        evidence = []
-        for here, nats in zip(ready[back.at].tolist(), back.nats.tolist(), strict=True):
-            row, column = divmod(int(index[here]), len(self._signals))
-            expected, lower, upper = self._scoring.band(scored, here, float(scored.panes.n[here]))
-            found = Evidence(
-                detector=LEVEL, family="drift", segment=self._rows.segment(row), signal=self._signals[column].name,
-                window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms,
-                severity=Severity.INFO, statistic=nats, threshold=self.params.frozen.back_nats,
-                observed=float(scored.panes.value[here]), expected=expected, lower=lower, upper=upper,
-                n=int(scored.panes.events[here]), started_at_ms=int(scored.panes.start_ms[here]), firing=False,
-            )  # fmt: skip
-            evidence.append(found)
         return evidence
 
     def _learn(self, scored: Scored, keep: Bools, now_ms: int) -> None:

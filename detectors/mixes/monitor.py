@@ -9,13 +9,6 @@ the mix is the largest of its labels'; how often chance shows as much over all l
 A label that was never seen has the history of its group, in which it did not occur: its share is expected to be
 half an observation of all that the baseline remembers, and a few of it are enough to be sure.
 
-A frozen mix is back when the label that moved most is. Its log odds moved by d; each pane, k of n observations with
-a share p expected now, adds the Bernoulli likelihood ratio of p over p moved by d to the CUSUM of ``frozen``,
-
-    n log(1 + p (e^d - 1)) - k d
-
-over the dispersion of the series where its share is not small. So a share of a thousandth counts for what it is.
-
 What a mix shows is the share of the label that moved most (of those that moved surely): the effect of a mix is a
 difference of shares.
 
@@ -31,37 +24,31 @@ from typing import Final, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Columns, Ints, Params, State
+from detectors.base import Ints, Params, State
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr, GlrParams
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.effects import Effect
-from detectors.incidents.severity import Extent, severity_of
 from detectors.mixes.counts import Counts, New
 from detectors.mixes.directory import LEARN
-from detectors.mixes.movers import for_usual, log_odds, moved, mover_of, share
+from detectors.mixes.movers import mover_of, share
+from detectors.mixes.reporting import MixReporter
 from detectors.mixes.shares import Shares, known_of
 from detectors.panes import Completed
 from detectors.records import Evidence, Severity, Signal
 from detectors.rows import Rows
-from detectors.scales import Scales, scale_of
+from detectors.scales import Scales
 from detectors.scoring import Scored, Scoring
 from detectors.sketches.window import WindowBlock
 from detectors.tails import Tails
 
-LEVEL: Final = "level"
-"""Name under which it is said that a mix is back."""
 _SHARE: Final = Signal("share", "ratio", "ratio", "both", "")
 """Every series here: the share of a label."""
 _RETIRE_EVERY_MS: Final = 3_600_000
 CYCLIC: Final = ("topic_mix", "tool_mix")
 """What people ask for has a course of the week; what systems answer with has none, until it shows one."""
-_LEAST_LOG_ODDS: Final = 0.1
-"""Less than this counts as this, or the end of a change would never be certain."""
 _FADED: Final = 0.5
 """A label with fewer observations in memory has faded away."""
-_GROWN: Final = 1.1
-"""Evidence that grew by this factor is news."""
 
 
 class MixesParams(Params):
@@ -101,8 +88,6 @@ class Mixes:
         self.column = {signal.name: at for at, signal in enumerate(self._signals)}
         self._cyclic = np.array([signal.name in CYCLIC for signal in self._signals], bool)
         self._rows = rows
-        self._repeat_ms = parts.repeat_secs * 1000
-        self._back_nats = parts.frozen.back_nats
         scales = Scales([_SHARE], 1, base_window_ms)
         slow = parts.baseline.model_copy(update={"half_life_panes": params.half_life_panes})
         self._half_life = params.half_life_panes
@@ -113,9 +98,11 @@ class Mixes:
         self._glr = Glr(parts.glr)
         self._tails = Tails(len(self._signals), rows.known_well)
         self._frozen = Frozen(parts.frozen)
-        self._pairs = Columns(
-            at_ms=(np.int64, -1), statistic=(np.float64, 0.0), mover=(np.int64, -1), log_odds=(np.float64, 0.0)
+        self._reporter = MixReporter(
+            self._signals, rows, self._counts, self._scoring, self._glr, self._tails, self._frozen,
+            parts.repeat_secs,
         )  # fmt: skip
+        self._by_pair = (self._reporter, self._frozen, self._tails)
         self._retired_ms = -1
 
     def close(self, block: WindowBlock, rows: Ints, freed: Ints) -> list[Evidence]:
@@ -133,7 +120,7 @@ class Mixes:
         scored = self._score(done, now_ms)
         self._counts.expect(done.series, np.where(scored.ref.ready, scored.ref.expected, np.nan))
         pair = self._counts.pair_of(done.series)
-        evidence = self._detect(scored, pair, block) + self._back(scored, block)
+        evidence = self._detect(scored, pair, block) + self._reporter.back(scored, block)
         self._learn(scored, pair, now_ms)
         return evidence
 
@@ -164,7 +151,7 @@ class Mixes:
             per_hour=self._counts.per_hour(series, now_ms),
             known=known_of(series, now_ms, self._baseline, self._scoring, self._glr),
             nats_needed=max(self._glr.params.report_nats, self._tails.nats_of(pair, false_per_week)),
-            open_incident=pair < len(self._pairs) and bool(self._frozen.holds(np.array([pair]))[0]),
+            open_incident=pair < len(self._frozen) and bool(self._frozen.holds(np.array([pair]))[0]),
             panes_per_day=self._panes_per_day,
         )
 
@@ -182,40 +169,23 @@ class Mixes:
         pair = np.array([row * len(self._signals) + self.column[signal]], np.int64)
         series = self._counts.directory.of_pair(int(pair[0]))
         if action == "freeze":
-            self._watch(int(pair[0]), series)
+            self._reporter.watch(int(pair[0]), series)
             self._tails.cut(pair)
             self._frozen.freeze(pair)
             return
         self._tails.reset(pair)
         self._glr.restart(series)
         self._frozen.thaw(pair)
-        self._pairs.reset(pair)
+        self._reporter.reset(pair)
         if action == "relearn":
             self._baseline.reset(series, forget_season=False)
 
-    def _watch(self, pair: int, series: Ints) -> None:
-        """Choose the label whose return will be the mix's, if no evidence has done that yet."""
-        if self._pairs["mover"][pair] >= 0 or not len(series):
-            return
-        change = self._glr.change(series)
-        shift = change.deviation / np.maximum(change.n, 1e-12)
-        at = mover_of(change.nats, shift)
-        self._frozen.noticed(
-            pair, up=bool(shift[at] > 0), severity=int(Severity.INFO), nats=float(change.nats[at])
-        )
-        self._set_mover(pair, int(series[at]))
-
-    def _set_mover(self, pair: int, series: int) -> None:
-        self._pairs["mover"][pair] = series
-        moved = log_odds(self._glr.change(np.array([series])))
-        self._pairs["log_odds"][pair] = np.copysign(max(abs(moved), _LEAST_LOG_ODDS), moved)
-
     def _make_room(self, freed: Ints, now_ms: int) -> None:
-        for part in (self._pairs, self._frozen, self._tails):
+        for part in self._by_pair:
             part.grow(self._rows.size * len(self._signals))
         if len(freed):
             pairs = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
-            for part in (self._pairs, self._frozen, self._tails):
+            for part in self._by_pair:
                 part.reset(pairs)
             self._forget(self._counts.drop(freed))
         if now_ms - self._retired_ms >= _RETIRE_EVERY_MS:
@@ -273,86 +243,10 @@ class Mixes:
         labels = np.bincount(place).astype(np.float64)
         self._tails.observe(pairs[free], most[free], block.window_end_ms, in_week[free], labels[free])
         return [
-            self._evidence(int(pairs[one]), at[place == one], float(most[one]), scored, block)
+            self._reporter.evidence(int(pairs[one]), at[place == one], float(most[one]), scored, block)
             for one in np.flatnonzero(most >= self._glr.params.report_nats).tolist()
-            if self._is_news(int(pairs[one]), float(most[one]), block.window_end_ms)
+            if self._reporter.is_news(int(pairs[one]), float(most[one]), block.window_end_ms)
         ]
-
-    def _evidence(self, pair: int, at: Ints, nats: float, scored: Scored, block: WindowBlock) -> Evidence:
-        """What the labels of a mix at ``at`` show."""
-        series = scored.panes.series[at]
-        change = self._glr.change(series)
-        shift, hoped = change.deviation / change.n, change.expected / change.n
-        best = mover_of(change.nats, shift)
-        here, mover, up = int(at[best]), int(series[best]), bool(shift[best] > 0)
-        row, column = divmod(pair, len(self._signals))
-        signal, segment = self._signals[column], self._rows.segment(row)
-        n, since_ms = float(change.n[best]), int(change.since_ms[best])
-        extent = Extent(
-            observed=share(hoped[best] + shift[best]), expected=share(hoped[best]),
-            distance=abs(float(shift[best])), events=round(n), span_ms=block.window_end_ms - since_ms,
-            segment_age_ms=block.window_end_ms - self._rows.born_ms(row),
-        )  # fmt: skip
-        severity = severity_of(signal, scale_of(signal, 1.0), segment, extent)
-        if self._frozen.noticed(pair, up=up, severity=int(severity), nats=nats):
-            self._set_mover(pair, mover)
-        _, lower, upper = self._scoring.band(scored, here, n)
-        whole = series[self._counts.group_of(series) == self._counts.group_of(series[best : best + 1])]
-        labels = [self._counts.directory.label(one) for one in whole.tolist()]
-        movers, distance = moved(int(np.searchsorted(whole, mover)), labels, self._glr.since(whole, n))
-        return Evidence(
-            detector=self._glr.name,
-            family=self._glr.family,
-            segment=segment,
-            signal=signal.name,
-            window_start_ms=block.window_start_ms,
-            window_end_ms=block.window_end_ms,
-            severity=severity,
-            statistic=nats,
-            threshold=self._glr.params.report_nats,
-            observed=extent.observed,
-            expected=extent.expected,
-            lower=lower,
-            upper=upper,
-            n=extent.events,
-            started_at_ms=since_ms,
-            false_per_week=self._tails.false_per_week(pair, nats),
-            label=movers[0].label,
-            movers=movers,
-            moved_share=distance,
-        )
-
-    def _is_news(self, pair: int, nats: float, now_ms: int) -> bool:
-        last_ms, said = int(self._pairs["at_ms"][pair]), float(self._pairs["statistic"][pair])
-        if last_ms >= 0 and now_ms - last_ms < self._repeat_ms and nats <= _GROWN * said:
-            return False
-        self._pairs["at_ms"][pair], self._pairs["statistic"][pair] = now_ms, nats
-        return True
-
-    def _back(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
-        """Evidence that a frozen mix is back: the label that moved most is where it is expected."""
-        pairs = np.flatnonzero(self._frozen.holds(np.arange(len(self._pairs))))
-        movers = self._pairs["mover"][pairs]
-        at = np.searchsorted(scored.panes.series, movers)
-        at = np.minimum(at, len(scored.panes.series) - 1)
-        now = (scored.panes.series[at] == movers) & scored.ref.ready[at]
-        pairs, at = pairs[now], at[now]
-        back = self._frozen.follow(pairs, for_usual(scored, at, self._pairs["log_odds"][pairs]))
-        evidence = []
-        for one, nats in zip(back.at.tolist(), back.nats.tolist(), strict=True):
-            here = int(at[one])
-            row, column = divmod(int(pairs[one]), len(self._signals))
-            expected, lower, upper = self._scoring.band(scored, here, float(scored.panes.n[here]))
-            found = Evidence(
-                detector=LEVEL, family="drift", segment=self._rows.segment(row), signal=self._signals[column].name,
-                window_start_ms=block.window_start_ms, window_end_ms=block.window_end_ms,
-                severity=Severity.INFO, statistic=nats, threshold=self._back_nats,
-                observed=float(scored.panes.value[here]), expected=expected, lower=lower, upper=upper,
-                n=int(scored.panes.events[here]), started_at_ms=int(scored.panes.start_ms[here]), firing=False,
-                label=self._counts.directory.label(int(scored.panes.series[here])),
-            )  # fmt: skip
-            evidence.append(found)
-        return evidence
 
     def _learn(self, scored: Scored, pair: Ints, now_ms: int) -> None:
         """Take in what is normal. Shares of one whole are learned together or not at all."""
@@ -375,7 +269,7 @@ class Mixes:
         return {
             "signals": list(self.column), "counts": self._counts.to_state(), "baseline": self._baseline.to_state(),
             "glr": self._glr.to_state(), "tails": self._tails.to_state(), "frozen": self._frozen.to_state(),
-            "pairs": self._pairs.to_state(), "retired_ms": self._retired_ms,
+            "pairs": self._reporter.to_state(), "retired_ms": self._retired_ms,
         }  # fmt: skip
 
     def from_state(self, state: State) -> list[str]:
@@ -387,9 +281,6 @@ class Mixes:
         self._glr.from_state(state["glr"])
         self._tails.from_state(state["tails"])
         self._frozen.from_state(state["frozen"])
-        self._pairs.from_state(state["pairs"], since={"log_odds"})
-        if "log_odds" not in state["pairs"]["arrays"]:
-            for pair in np.flatnonzero(self._pairs["mover"] >= 0).tolist():
-                self._set_mover(pair, int(self._pairs["mover"][pair]))
+        self._reporter.from_state(state["pairs"])
         self._retired_ms = int(state["retired_ms"])
         return []

@@ -13,9 +13,10 @@ from detectors.base import Verdict
 from detectors.explaining import Explanation
 from detectors.incidents.triage import Triage, TriageParams
 from detectors.mixes.directory import LEARN, MAX_LABELS
-from detectors.monitor import LEVEL, Detect, DetectParams
+from detectors.monitor import Detect, DetectParams
 from detectors.records import FLEET, OVERFLOW_VALUE, Evidence, SegmentKey, Severity
 from detectors.sketches.window import WindowBlock
+from detectors.telling import LEVEL
 from streams.signals import SIGNALS
 
 EU = SegmentKey(("region",), ("eu",))

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.base import Verdict
-from detectors.monitor import LEVEL, Detect, DetectParams, Judged
+from detectors.monitor import Detect, DetectParams, Judged
 from detectors.records import FLEET, Evidence, SegmentKey, Severity
 from detectors.rules.defaults import DEFAULT_RULES
+from detectors.telling import LEVEL
 from streams.signals import SIGNALS
 
 COLUMN = {name: at for at, name in enumerate(NUMERIC)}
