@@ -187,7 +187,7 @@ _TABLE: Final = (
     _row(
         "heavy_user_cost_share",
         "ratio",
-        "ratio",
+        "mean",
         "up",
         "share of that `cost` that the heaviest hundredth of the users has, one at least",
         Reading("user_cost_usd", who="heaviest"),

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from detectors.incidents.changes import Changes, Place, is_planned, suspect
 from detectors.incidents.classification import classify
 from detectors.incidents.effects import Effect, Effects
-from detectors.incidents.findings import CLEAR_NATS, Finding, near
+from detectors.incidents.findings import CLEAR_NATS, NEAR_MS, Finding, near
 from detectors.incidents.grouping import as_large
 from detectors.incidents.places import disjoint, relative_size
 from detectors.incidents.scene import Scene
@@ -21,6 +21,10 @@ MOVED_NATS: Final = 5.0
 FLAT_NATS: Final = 3.0
 LARGE: Final = 0.3
 """What looks as large as this counts before it is as sure: detectors bound what the first values can say."""
+SURE_NATS: Final = 100.0
+"""With so many, a quarter of the time tells a level within a seventh."""
+GROWING: Final = 1.2
+"""A level that lies by so much beyond the mean since the onset is still rising."""
 CLEAR_MIX_NATS: Final = 12.0
 """A mix shows a type from here on: it has the evidence of that one of its many labels that has most."""
 _ALIAS: Final = (0.8, 1.25)
@@ -90,8 +94,23 @@ def scene_at(
             flat.add(name)
         elif _counts(found, view) and _belongs(found, own, view):
             moved[name] = effect
+    moved = {name: _by_now(owner, name, effect, view) for name, effect in moved.items()}
     clear = frozenset(name for name, effect in moved.items() if _is_clear(name, effect, own, view))
     return Scene(owner, moved, frozenset(flat), changes, taken_over(owner, own, view), view.signals, clear)
+
+
+def _by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
+    """A change as large as it is by now: the mean since the onset of what grows for days is half of it."""
+    age_ms = view.now_ms - effect.since_ms
+    if effect.nats < SURE_NATS or age_ms < NEAR_MS:
+        return effect
+    late = view.effects.since(owner, name, view.now_ms - age_ms // 4)
+    if late is None:
+        return effect
+    size, by_now = (relative_size(view.signals[name], one) for one in (effect, late))
+    if by_now * size <= 0.0 or abs(by_now) < GROWING * abs(size):
+        return effect
+    return effect._replace(observed=late.observed, expected=late.expected, shift=late.shift)
 
 
 def _is_clear(name: str, effect: Effect, own: Mapping[str, Finding], view: View) -> bool:

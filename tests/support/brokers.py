@@ -93,8 +93,11 @@ async def send(config: Config, topic: str, values: Mapping[int, Iterable[bytes]]
 
 async def send_in_order(
     config: Config, records: Iterable[tuple[str, int, bytes]], *, over_secs: float = 0.0
-) -> None:
-    """Send (topic, partition, value) in the given order, at once or spread evenly over some seconds."""
+) -> float:
+    """Send (topic, partition, value) in the given order, at once or spread evenly over some seconds.
+
+    Returns the longest time that passed between two records.
+    """
     places = list(records)
     producer = AIOKafkaProducer(**producer_settings(config.kafka), linger_ms=5)
     await producer.start()
@@ -102,18 +105,21 @@ async def send_in_order(
         # Looked at on the way: a hundred thousand at the end would stop the loop before the last batch is out, for
         # long enough on a busy machine that the partitions fall quiet.
         unanswered: deque[asyncio.Future[Any]] = deque()
-        begin = time.monotonic()
+        begin = last = time.monotonic()
+        longest_secs = 0.0
         for number, (topic, partition, value) in enumerate(places):
             ahead_secs = begin + over_secs * number / len(places) - time.monotonic()
             if ahead_secs > 0.05:
                 await asyncio.sleep(ahead_secs)
             unanswered.append(await producer.send(topic, value, partition=partition))
+            longest_secs, last = max(longest_secs, time.monotonic() - last), time.monotonic()
             while unanswered and unanswered[0].done():
                 unanswered.popleft().result()
         for future in unanswered:
             await future
     finally:
         await producer.stop()
+    return longest_secs
 
 
 async def read_all(

@@ -143,6 +143,10 @@ def _churn(scale: Scale, length: _Length, store: str) -> Outcome:
         run.await_end(events)
         verdict = compare(run.results(events), undisturbed(length.traffic))
     failures = [*group.problems, *verdict.examples]
+    if run.feeder_paused_secs >= run.config.windows.idle_secs:
+        failures.append(
+            f"the machine is too busy: nothing was sent for {run.feeder_paused_secs:.0f} s, so that windows closed"
+        )
     if not scale.short and offsets.worst_secs > length.session_secs + STALL_SECS:
         failures.append(f"a partition stood still for {offsets.worst_secs:.1f} s")
     return Outcome(

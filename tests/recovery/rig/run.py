@@ -98,6 +98,8 @@ class Run:
         self.config_file = broker.write_config(folder / "tidewatch.toml", folder / "state", **self.sections)
         asyncio.run(make_topics(self.config))
         self.started = 0
+        self.feeder_paused_secs = 0.0
+        """The longest time without a record of ``send_slowly``: beyond ``idle_secs`` windows close without it."""
 
     def worker(
         self,
@@ -125,8 +127,12 @@ class Run:
     def send_slowly(self, events: Sequence[Event], seconds: float) -> Thread:
         """The same spread over some seconds, in the background: no partition falls quiet on the way."""
         places = [self.place(event) for event in events]
-        feeding = send_in_order(self.config, places, over_secs=seconds)
-        thread = Thread(target=asyncio.run, args=(feeding,), name="feeder")
+
+        def feed() -> None:
+            paused_secs = asyncio.run(send_in_order(self.config, places, over_secs=seconds))
+            self.feeder_paused_secs = max(self.feeder_paused_secs, paused_secs)
+
+        thread = Thread(target=feed, name="feeder")
         thread.start()
         return thread
 

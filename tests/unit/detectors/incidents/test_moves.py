@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from test_causes import OUTAGE, later
-from world import ACME, Desk, World
+from world import ACME, Cause, Desk, World, at
 
 from detectors.incidents.effects import Effect
 from detectors.incidents.findings import Finding
@@ -64,3 +64,23 @@ def test_one_signal_of_several_does_not_move_an_incident() -> None:
     uneven.effect = effect  # type: ignore[method-assign]
     desk.look(uneven)
     assert [i.segment for i in desk.triage.firing] == [ACME]
+
+
+def test_what_grows_for_days_is_as_severe_as_it_is_by_now() -> None:
+    """Prompts grow: a seventh more in the mean since the onset, a third more by now."""
+    slow = Cause(at(feature="search"), {"tokens_in_typical": 700.0 * 1.15}, minutes_ago=1440)
+    world, desk = World(slow, nats=400.0), Desk()
+    (opened,) = desk.look(world).incidents
+    assert (opened.incident_type, opened.severity.label) == ("context_growth", "info")
+    grown = later(world, 10)
+
+    def since(segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
+        effect = grown.effect(segment, signal)
+        at_quarter = grown.now_ms - (grown.now_ms - effect.since_ms) // 4 if effect else 0
+        assert effect is None or since_ms == at_quarter
+        return None if effect is None else effect._replace(observed=700.0 * 1.35)
+
+    grown.since = since  # type: ignore[method-assign]
+    desk.look(grown)
+    (now,) = desk.triage.firing
+    assert (now.incident_type, now.severity.label) == ("context_growth", "warning")
