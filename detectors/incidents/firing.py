@@ -152,6 +152,10 @@ class Open(msgspec.Struct):
         )
 
 
+def key_of(finding: Finding) -> SeriesKey:
+    return SeriesKey(finding.segment, finding.signal)
+
+
 def stronger(new: Evidence, peak: Evidence) -> bool:
     """Worse severity, or as severe and farther from what was expected (for rules: beyond the bound)."""
     if new.severity != peak.severity:

@@ -22,9 +22,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from detectors.base import State
 from detectors.incidents import stored
+from detectors.incidents.clerk import TriageStep
 from detectors.incidents.docket import Docket, TriageParams
 from detectors.incidents.effects import NOTHING, Effects
-from detectors.incidents.step import Step, TriageStep
+from detectors.incidents.step import Step
 from detectors.records import AnnouncedChange, Evidence, Incident, Severity, Signal
 from detectors.sketches.window import WindowBlock
 
