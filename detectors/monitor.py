@@ -297,7 +297,8 @@ class Detect:
             state = relaid(state, self.to_state())
         for name, part in self._kept.items():
             part.from_state(state[name])
-        anew = self._mixes.from_state(state["mixes"])
+        self._mixes.from_state(state["mixes"])
+        anew = []
         for detector, said in zip(self._detectors, self._said, strict=True):
             stored = state["detectors"].get(detector.name)
             if stored is None:

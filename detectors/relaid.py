@@ -18,6 +18,7 @@ from detectors.base import Ints, State
 Bytes = NDArray[np.uint8]
 
 _BY_SERIES: Final = ("panes", "tails", "frozen")
+_BY_PAIR: Final = ("pairs", "tails", "frozen")
 _LEVELS: Final = ("recent", "residual", "common")
 _HOURS: Final = ("hour", "before")
 """Of the season; the first versions had only the first."""
@@ -54,6 +55,15 @@ def relaid(stored: State, new: State) -> State:
             for name, fresh in new["detectors"].items()
             if name in stored["detectors"]
         },
+    }
+
+
+def relaid_mixes(stored: State, new: State) -> State:
+    """The same for what is stored of mixes by segment and mix; what is stored by label has no such places."""
+    move = _Move(stored["signals"], new["signals"])
+    return stored | {
+        "signals": new["signals"],
+        **{part: move.series(stored[part], new[part]) for part in _BY_PAIR},
     }
 
 
@@ -108,7 +118,7 @@ class _Move:
         rows: Bytes = np.frombuffer(stored["rows"], np.uint8)
         rows = rows.reshape(len(index), len(rows) // max(1, len(index)))
         return {
-            "size": stored["size"] // self._before * self._now,
+            "size": stored["size"] // max(1, self._before) * self._now,
             "index": now[order].astype("<i8").tobytes(),
             "rows": rows[order].tobytes(),
         }

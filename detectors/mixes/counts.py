@@ -251,7 +251,23 @@ class Counts:
     def drop(self, rows: Ints) -> Ints:
         """Forget segments; returns the series that became free."""
         pairs = (rows[:, None] * len(self._mixes) + np.arange(len(self._mixes))).ravel()
-        groups, series = self.directory.drop(pairs.tolist())
+        return self._drop(pairs.tolist())
+
+    def renumber(self, stored: Sequence[str]) -> Ints:
+        """A state was taken over whose mixes are ``stored``; returns the series of those that are gone."""
+        to = [self._mixes.index(name) if name in self._mixes else NONE for name in stored]
+        moved = {}
+        for pair in self.directory.pairs:
+            row, mix = divmod(pair, len(stored))
+            moved[pair] = row * len(self._mixes) + to[mix] if to[mix] != NONE else NONE
+        gone = self._drop([pair for pair, now in moved.items() if now == NONE])
+        self.directory.renumber(moved)
+        held = np.flatnonzero(self._series["pair"] != NONE)
+        self._series["pair"][held] = [moved[pair] for pair in self._series["pair"][held].tolist()]
+        return gone
+
+    def _drop(self, pairs: Sequence[int]) -> Ints:
+        groups, series = self.directory.drop(pairs)
         gone = np.array(sorted(series), np.int64)
         self._groups.reset(np.array(groups, np.int64))
         self._observed.reset(np.array(groups, np.int64))

@@ -16,7 +16,7 @@ no room waits until there is.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -218,6 +218,18 @@ class Directory:
         if groups:
             self._forget_labels()
         return groups, gone
+
+    def renumber(self, pair_of: Mapping[int, int]) -> None:
+        """Pairs have other numbers; ``pair_of`` has every pair that has groups."""
+        for group in self.groups:
+            if group is not None:
+                group.pair = pair_of[group.pair]
+        self.from_state(self.to_state())
+
+    @property
+    def pairs(self) -> Iterable[int]:
+        """Those that have groups."""
+        return self._of_pair
 
     def _room(self) -> int:
         return len(self._free_series) + MAX_SERIES - len(self.label_of)

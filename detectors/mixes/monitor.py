@@ -36,6 +36,7 @@ from detectors.mixes.reporting import MixReporter
 from detectors.mixes.shares import Shares, known_of
 from detectors.panes import Completed
 from detectors.records import Evidence, Severity, Signal
+from detectors.relaid import relaid_mixes
 from detectors.rows import Rows
 from detectors.scales import Scales
 from detectors.scoring import Scored, Scoring
@@ -181,8 +182,7 @@ class Mixes:
             self._baseline.reset(series, forget_season=False)
 
     def _make_room(self, freed: Ints, now_ms: int) -> None:
-        for part in self._by_pair:
-            part.grow(self._rows.size * len(self._signals))
+        self._grow()
         if len(freed):
             pairs = (freed[:, None] * len(self._signals) + np.arange(len(self._signals))).ravel()
             for part in self._by_pair:
@@ -196,6 +196,10 @@ class Mixes:
             gone = series[faded & ~self._frozen.holds(self._counts.pair_of(series))]
             if len(gone):
                 self._forget(self._counts.retire(gone))
+
+    def _grow(self) -> None:
+        for part in self._by_pair:
+            part.grow(self._rows.size * len(self._signals))
 
     def _forget(self, series: Ints) -> None:
         self._glr.reset(series)
@@ -272,15 +276,16 @@ class Mixes:
             "pairs": self._reporter.to_state(), "retired_ms": self._retired_ms,
         }  # fmt: skip
 
-    def from_state(self, state: State) -> list[str]:
-        """Take over a stored state; returns what could not be, in words: that starts anew."""
-        if state["signals"] != list(self.column):
-            return ["all mixes: the signals are others"]
+    def from_state(self, state: State) -> None:
+        """Take over a stored state, after that of the rows; mixes may be others than in it."""
         self._counts.from_state(state["counts"])
         self._baseline.from_state(state["baseline"])
         self._glr.from_state(state["glr"])
+        if state["signals"] != list(self.column):
+            self._forget(self._counts.renumber(state["signals"]))
+            self._grow()
+            state = relaid_mixes(state, self.to_state())
         self._tails.from_state(state["tails"])
         self._frozen.from_state(state["frozen"])
         self._reporter.from_state(state["pairs"])
         self._retired_ms = int(state["retired_ms"])
-        return []

@@ -365,3 +365,38 @@ def test_a_mix_that_was_never_judged_has_nothing_to_tell() -> None:
     assert explained(detect, "topic_mix", 0) == []
     play(detect, windows(rng, {"only": 1.0}, 60))
     assert explained(detect, "topic_mix", 10) == []
+
+
+def watching(*names: str) -> Detect:
+    params = DetectParams.model_validate({"mixes": {"pane_secs": BASE_MS // 1000}})
+    numeric = {name: signal for name, signal in SIGNALS.items() if signal.kind != "mix"}
+    return Detect(params, (), numeric | {name: SIGNALS[name] for name in names}, BASE_MS)
+
+
+def test_a_mix_keeps_what_was_learnt_of_it_when_others_come_and_go() -> None:
+    """``tool_mix`` is gone, ``finish_reason_mix`` is new, and ``topic_mix`` has another place."""
+    rng = np.random.default_rng(16)
+
+    def both(number: int, other: str, topics: dict[str, float]) -> WindowBlock:
+        half = {"a": 0.5, "b": 0.5}
+        seen = {segment: {other: draw(rng, half), "topic": draw(rng, topics)} for segment in (FLEET, EU)}
+        return mixed(START_MS + number * BASE_MS, seen)
+
+    stored = watching("topic_mix", "tool_mix")
+    play(stored, [both(k, "tool", TOPICS if k < 190 else with_new(0.4)) for k in range(200)], freeze=True)
+    state = msgspec.msgpack.encode(stored.to_state())
+    one, other = watching("topic_mix", "tool_mix"), watching("finish_reason_mix", "topic_mix")
+    for detect in (one, other):
+        assert detect.from_state(msgspec.msgpack.decode(state)) == []
+    assert one.to_state()["mixes"] == stored.to_state()["mixes"]
+    topics = [with_new(0.4)] * 40 + [TOPICS] * 60 + [with_new(0.2, "hoaxes")] * 60
+    later = [both(k, "topic", shares) for k, shares in enumerate(topics, 200)]
+    expected, found = (play(detect, later, freeze=True) for detect in (one, other))
+    assert {e.firing for e in expected} == {True, False}
+    assert {e.signal for e in expected} == {"topic_mix"}
+    assert found == expected
+    began = [both(k, "finish_reason", TOPICS) for k in range(360, 370)]
+    play(other, began)
+    again = watching("finish_reason_mix", "topic_mix")
+    assert again.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(other.to_state()))) == []
+    assert again.to_state() == other.to_state()
