@@ -120,6 +120,13 @@ class View:
         row = self._rows.row(segment)
         return 0 if row is None else self._now_ms - self._rows.born_ms(row)
 
+    def rate(self, segment: SegmentKey) -> float:
+        """Interactions a second in the last hours, or since the segment is watched; 0 where unknown."""
+        row = self._rows.row(segment)
+        if row is None:
+            return 0.0
+        return self._volumes.rate(row, self._rows.born_ms(row), self._now_ms)
+
     def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
         """What a series shows since a time or soon after, without evidence; None for mixes and what is unknown."""
         row, column = self._rows.row(segment), self._column.get(signal)

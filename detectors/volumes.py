@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from detectors.base import Columns, Ints, State
 
 _HALF_LIFE_MS: Final = 3_600_000.0
+_LEAST_MS: Final = 60_000.0
+"""Of a shorter time nobody can tell a rate."""
 
 
 class Volumes:
@@ -35,6 +38,13 @@ class Volumes:
         gone_ms = now_ms - int(self._state["at_ms"][row])
         kept: float = 0.5 ** (gone_ms / _HALF_LIFE_MS)
         return float(self._state["events"][row]) * kept
+
+    def rate(self, row: int, since_ms: int, now_ms: int) -> float:
+        """Interactions a second of a row that was there since a time (that of its first window's end)."""
+        whole_ms = _HALF_LIFE_MS / math.log(2.0)
+        watched_ms = whole_ms * (1.0 - 0.5 ** ((now_ms - since_ms) / _HALF_LIFE_MS))
+        a_second: float = self.recent(row, now_ms) / max(watched_ms, _LEAST_MS) * 1000.0
+        return a_second
 
     def to_state(self) -> State:
         return self._state.to_state()

@@ -60,6 +60,10 @@ class Effects(Protocol):
         """How long the segment has been watched; 0 for one that is not."""
         ...
 
+    def rate(self, segment: SegmentKey) -> float:
+        """Interactions a second in the last hours, or since the segment is watched; 0 where unknown."""
+        ...
+
 
 class Without:
     """The same, of all but some series: their level is back, and what their past shows is over."""
@@ -86,6 +90,9 @@ class Without:
     def known_for_ms(self, segment: SegmentKey) -> int:
         return self._effects.known_for_ms(segment)
 
+    def rate(self, segment: SegmentKey) -> float:
+        return self._effects.rate(segment)
+
 
 class _Nothing:
     """Nobody to ask: evidence must speak for itself."""
@@ -104,6 +111,9 @@ class _Nothing:
 
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 0
+
+    def rate(self, segment: SegmentKey) -> float:
+        return 0.0
 
 
 NOTHING: Final[Effects] = _Nothing()

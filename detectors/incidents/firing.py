@@ -225,14 +225,24 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
             return min(behind, key=lambda s: (-s.nats, len(s.segment.dimensions), s.segment)).key
     if entry.moved:
         return None
+    own = {name: _by_now(found, view) for name, found in entry.own.items()}
     better = [
-        series
+        found
         for series in entry.series.values()
         if series.signal == incident.signal
-        and better_owner(known, series.finding, signal, view.effects)
-        and _agreed(entry.own, series.segment, view)
+        and better_owner(own[signal.name], found := _by_now(series.finding, view), signal, view.effects)
+        and _agreed(own, series.segment, view)
     ]
-    return min(better, key=lambda s: (-s.nats, s.segment)).key if better else None
+    best = min(better, key=lambda f: (-f.effect.nats, f.segment), default=None)
+    return None if best is None else SeriesKey(best.segment, best.signal)
+
+
+def _by_now(found: Finding, view: View) -> Finding:
+    """A finding with what its series shows now: what was seen earlier does not compare with what is seen later."""
+    effect = view.effects.effect(found.segment, found.signal)
+    if effect is None or effect.nats < found.effect.nats:
+        return found
+    return Finding(found.segment, found.signal, effect, view.now_ms)
 
 
 def _agreed(own: Mapping[str, Finding], segment: SegmentKey, view: View) -> bool:

@@ -31,7 +31,7 @@ from detectors.incidents.effects import VOLUME, Effect, Effects
 from detectors.incidents.findings import CLEAR_NATS, Finding, by_chance, in_order, near
 from detectors.incidents.places import carried, disjoint, relative_size, share_within, size_of, within
 from detectors.incidents.shares import displaces, volume_behind
-from detectors.records import SegmentKey, Signal
+from detectors.records import FLEET, SegmentKey, Signal
 
 ONSET_FACTOR: Final = 4.0
 """What seems to have lasted no more than so many times as long may have begun with the other."""
@@ -50,6 +50,8 @@ REST: Final = 0.5
 """What the rest of a whole must show of its part's change for the change to be the whole's."""
 ALONE: Final = 0.97
 """A part with this share of the whole is all of it."""
+AS_LONG: Final = 0.7
+"""A whole with this share of the observations that its part's make likely was seen as long."""
 HALF_AS_CLEAR: Final = 0.5
 """What is to have moved a segment that it crosses shows the change about as clearly: less is chance's likeliest."""
 MAX_DIMENSIONS: Final = 4
@@ -62,8 +64,10 @@ def explains(x: Finding, y: Finding, signal: Signal, effects: Effects, least: fl
         return False
     if within(y.segment, x.segment):
         ours, theirs = relative_size(signal, x.effect), relative_size(signal, y.effect)
-        if ours == 0.0 or theirs / ours < SAME_SIZE[0]:
+        if ours == 0.0:
             return False
+        if theirs / ours < SAME_SIZE[0]:  # the first that a small segment's mix shows is half from before
+            return x.effect.label is not None and x.effect.label == y.effect.label
         return theirs / ours <= SAME_SIZE[1] or by_chance(y, 1.0 - ours / theirs)
     share = share_within(x.segment, y.segment, signal, effects)
     size = size_of(signal, y.effect)
@@ -102,11 +106,22 @@ def owner_of(found: Finding, segments: Iterable[SegmentKey], signal: Signal, eff
     alone = [
         c
         for c in candidates
-        if within(c.segment, owner.segment)
-        and effects.share(c.segment, owner.segment) < ALONE
-        and share_within(c.segment, owner.segment, signal, effects) >= ALONE
+        if (within(c.segment, owner.segment) and _has_all(c.segment, owner.segment, signal, effects))
+        or _has_all_of_it(c, owner, signal, effects)
     ]
     return min(alone, key=lambda c: (len(c.segment.dimensions), -c.effect.nats, c.segment), default=owner)
+
+
+def _has_all(part: SegmentKey, whole: SegmentKey, signal: Signal, effects: Effects) -> bool:
+    """Whether a part has all observations of a signal, and not all interactions."""
+    return effects.share(part, whole) < ALONE and share_within(part, whole, signal, effects) >= ALONE
+
+
+def _has_all_of_it(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bool:
+    """Whether X is the whole of a signal that Y, which crosses it, shows a piece of: only agents take steps."""
+    crossing = not within(x.segment, y.segment) and not within(y.segment, x.segment)
+    clear = x.effect.nats >= HALF_AS_CLEAR * y.effect.nats
+    return crossing and clear and _has_all(x.segment, FLEET, signal, effects)
 
 
 def cause_of(
@@ -132,17 +147,30 @@ def as_large(one: Finding, other: Finding, signal: Signal) -> bool:
 
 
 def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bool:
-    """Whether the cause of an incident at X is rather at Y: a part that carries it, or a whole that shares it."""
+    """Whether the cause of an incident at X is rather at Y: a part that carries it, or a whole that shares it.
+
+    The whole of a signal is the segment that has all of its observations, whatever its name.
+    """
     if x.segment == y.segment or x.up != y.up:
         return False
     if within(y.segment, x.segment):
         as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats
         larger = not as_large(x, y, signal) or _is_dilution(y, x, signal, effects)
-        return as_clear and larger and explains(y, x, signal, effects, OTHER_SIGNAL)
+        carries = as_clear and larger and explains(y, x, signal, effects, OTHER_SIGNAL)
+        return carries and _seen_as_long(x, y, signal, effects)
     if within(x.segment, y.segment):
         shared = as_large(y, x, signal) and explains(y, x, signal, effects)
-        return shared and _rest_moved(x, y, signal, effects)
-    return False
+        apart = not _has_all(x.segment, y.segment, signal, effects)
+        return shared and apart and _rest_moved(x, y, signal, effects)
+    return _has_all_of_it(y, x, signal, effects) and explains(y, x, signal, effects)
+
+
+def _seen_as_long(whole: Finding, part: Finding, signal: Signal, effects: Effects) -> bool:
+    """Whether a whole has been seen for about as long as its part: mixes gather, each is read in its own time."""
+    if signal.kind != "mix":
+        return True
+    share = share_within(part.segment, whole.segment, signal, effects)
+    return share * whole.effect.n >= AS_LONG * part.effect.n
 
 
 def _rest_moved(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> bool:
@@ -231,7 +259,8 @@ def agrees(
         return False
     if owner == other.segment:
         return True
-    return _as_good(owner, other, signals, effects) or narrows(owner, own, other, signals, effects)
+    clearest = max((found.effect.nats for found in own.values()), default=0.0)
+    return _as_good(owner, clearest, other, signals, effects) or narrows(owner, own, other, signals, effects)
 
 
 def narrows(
@@ -243,16 +272,22 @@ def narrows(
 ) -> bool:
     """Whether the owner of ``other`` is a part of an incident's owner that carries all of its changes as well."""
     return within(other.segment, owner) and all(
-        _as_good(other.segment, found, signals, effects) for found in own.values()
+        _as_good(other.segment, other.effect.nats, found, signals, effects) for found in own.values()
     )
 
 
-def _as_good(segment: SegmentKey, found: Finding, signals: Mapping[str, Signal], effects: Effects) -> bool:
-    """Whether a segment is nearly as good an owner of a change as the one that has it."""
+def _as_good(
+    segment: SegmentKey, nats: float, found: Finding, signals: Mapping[str, Signal], effects: Effects
+) -> bool:
+    """Whether a segment is nearly as good an owner of a change as the one that has it.
+
+    ``nats``: how sure it is that anything happened at that segment.
+    """
     signal = signals[found.signal]
     effect = effects.effect(segment, found.signal)
     if effect is None:
-        return signal.kind == "mix" and _could_carry(segment, found, signal, effects)
+        sure = nats >= HALF_AS_CLEAR * found.effect.nats
+        return signal.kind == "mix" and sure and _could_carry(segment, found, signal, effects)
     here = Finding(segment, found.signal, effect, found.seen_ms)
     if not near(here, found):
         return False

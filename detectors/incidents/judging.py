@@ -169,6 +169,15 @@ def taken_over(owner: SegmentKey, own: Mapping[str, Finding], view: View) -> flo
     return lost
 
 
+def _newcomer(segment: SegmentKey, reference: Finding, view: View) -> Effect | None:
+    """The traffic of a segment that is not known yet because it came with the incident: a release takes over."""
+    age_ms = view.effects.known_for_ms(segment)
+    if age_ms > view.now_ms - reference.effect.since_ms + NEAR_MS:
+        return None
+    rate = view.effects.rate(segment)
+    return Effect(CLEAR_NATS, view.now_ms - age_ms, rate * age_ms / 1000.0, rate, 0.0, 0.0)
+
+
 def _rates(owner: SegmentKey, reference: Finding, view: View, *, siblings: bool) -> dict[SegmentKey, Effect]:
     """Clear changes of traffic among the ``siblings`` of a segment, or else among models."""
     found = {}
@@ -177,7 +186,7 @@ def _rates(owner: SegmentKey, reference: Finding, view: View, *, siblings: bool)
         sibling = siblings and segment.dimensions == owner.dimensions
         if segment == FLEET or not (sibling or set(segment.dimensions) in _MODELS):
             continue
-        effect = view.effects.effect(segment, "request_rate")
+        effect = view.effects.effect(segment, "request_rate") or _newcomer(segment, reference, view)
         if effect is None or effect.nats < CLEAR_NATS:
             continue
         if near(Finding(segment, "request_rate", effect, view.now_ms), reference):

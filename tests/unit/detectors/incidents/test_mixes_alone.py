@@ -86,6 +86,9 @@ def test_a_mix_has_no_direction_and_its_size_is_a_difference_of_shares() -> None
         def since(self, segment: SegmentKey, signal: str, since_ms: int) -> None:
             return None
 
+        def rate(self, segment: SegmentKey) -> float:
+            return 0.0
+
         def known_for_ms(self, segment: SegmentKey) -> int:
             return 10**9
 

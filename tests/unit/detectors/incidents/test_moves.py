@@ -7,7 +7,7 @@ from world import ACME, Cause, Desk, World, at
 
 from detectors.incidents.effects import Effect
 from detectors.incidents.findings import Finding
-from detectors.incidents.grouping import better_owner, rest_of
+from detectors.incidents.grouping import agrees, better_owner, rest_of
 from detectors.records import FLEET, SegmentKey
 from streams.signals import SIGNALS
 
@@ -84,3 +84,92 @@ def test_what_grows_for_days_is_as_severe_as_it_is_by_now() -> None:
     desk.look(grown)
     (now,) = desk.triage.firing
     assert (now.incident_type, now.severity.label) == ("context_growth", "warning")
+
+
+class Released(World):
+    """A region stops, and one that is known for five minutes has so many interactions a second."""
+
+    NEW = at(region="eu-2")
+
+    def __init__(self, takes: float) -> None:
+        super().__init__(Cause(at(region="eu"), {"request_rate": 0.0}))
+        self._takes = takes
+
+    def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
+        return None if segment == self.NEW else super().effect(segment, signal)
+
+    def known_for_ms(self, segment: SegmentKey) -> int:
+        return 300_000 if segment == self.NEW else super().known_for_ms(segment)
+
+    def rate(self, segment: SegmentKey) -> float:
+        return self._takes if segment == self.NEW else 0.0
+
+
+def test_what_a_release_takes_over_is_no_silence() -> None:
+    for takes, kind in ((0.3, "mix_change"), (0.02, "no_data")):
+        desk = Desk()
+        desk.look(Released(takes), newcomers=[Released.NEW])
+        assert [i.incident_type for i in desk.triage.firing] == [kind]
+
+
+STEPS = SIGNALS["steps_mean"]
+AGENTS, EU = SegmentKey(("feature",), ("agent",)), SegmentKey(("region",), ("eu",))
+
+
+class OnlyAgents:
+    """A tenth of the interactions are agents', and these alone take steps; a third of everything is European."""
+
+    def since(self, segment: SegmentKey, signal: str, since_ms: int) -> None:
+        return None
+
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
+        sizes = {FLEET: 1.0, AGENTS: 0.1, EU: 0.3}
+        if signal == STEPS.name:
+            sizes |= {FLEET: 0.1, EU: 0.03}
+        return sizes[child] / sizes[parent]
+
+
+def test_the_whole_of_a_signal_is_the_segment_that_has_all_of_it() -> None:
+    def steps(segment: SegmentKey, observed: float, nats: float) -> Finding:
+        return Finding(segment, STEPS.name, Effect(nats, NOW_MS - 60_000, 50.0, observed, 4.0, 1.0), NOW_MS)
+
+    agents, europe, fleet = steps(AGENTS, 8.0, 10.0), steps(EU, 12.0, 12.0), steps(FLEET, 8.0, 10.0)
+    effects = OnlyAgents()
+    assert better_owner(europe, agents, STEPS, effects)  # type: ignore[arg-type]
+    assert not better_owner(agents, europe, STEPS, effects)  # type: ignore[arg-type]
+    assert not better_owner(agents, fleet, STEPS, effects)  # type: ignore[arg-type]
+    unsure = steps(AGENTS, 8.0, 5.0)
+    assert not better_owner(europe, unsure, STEPS, effects)  # type: ignore[arg-type]
+
+
+MIX = SIGNALS["evaluator_version_mix"]
+
+
+class OfMixes:
+    """Half of everything is at the part; mixes cannot be asked about a time."""
+
+    def effect(self, segment: SegmentKey, signal: str) -> None:
+        return None
+
+    def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
+        return 0.5
+
+
+def mix(segment: SegmentKey, observed: float, n: float, nats: float) -> Finding:
+    effect = Effect(nats, NOW_MS - 600_000, n, observed, 0.0, observed, "v2")
+    return Finding(segment, MIX.name, effect, NOW_MS)
+
+
+def test_a_part_whose_mix_is_read_later_does_not_take_the_incident() -> None:
+    part = mix(HALF, 0.24, 40.0, 40.0)
+    assert not better_owner(mix(FLEET, 0.12, 20.0, 25.0), part, MIX, OfMixes())  # type: ignore[arg-type]
+    assert better_owner(mix(FLEET, 0.12, 80.0, 45.0), part, MIX, OfMixes())  # type: ignore[arg-type]
+
+
+def test_what_hardly_shows_does_not_draw_a_clear_mix_to_it() -> None:
+    signals = {name: SIGNALS[name] for name in (MIX.name, LATENCY.name)}
+    slow = found(EU, 10, 1.5, 8.5)
+    own = {LATENCY.name: slow}
+    assert not agrees(EU, own, mix(HALF, 0.04, 200.0, 23.0), signals, OfMixes())  # type: ignore[arg-type]
+    own = {LATENCY.name: found(EU, 10, 1.5, 30.0)}
+    assert agrees(EU, own, mix(HALF, 0.04, 200.0, 23.0), signals, OfMixes())  # type: ignore[arg-type]

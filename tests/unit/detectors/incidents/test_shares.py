@@ -41,6 +41,9 @@ class Known:
     def since(self, segment: SegmentKey, signal: str, since_ms: int) -> None:
         return None
 
+    def rate(self, segment: SegmentKey) -> float:
+        return 0.0
+
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 14 * 86_400_000
 

@@ -55,6 +55,9 @@ class Half:
     def since(self, segment: SegmentKey, signal: str, since_ms: int) -> None:
         return None
 
+    def rate(self, segment: SegmentKey) -> float:
+        return 0.0
+
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 7 * 86_400_000
 

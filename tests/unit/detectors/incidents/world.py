@@ -120,6 +120,9 @@ class World:
         self._nats = nats
         self._unknown = unknown
 
+    def rate(self, segment: SegmentKey) -> float:
+        return 0.0
+
     def known_for_ms(self, segment: SegmentKey) -> int:
         return 7 * 86_400_000
 
@@ -232,10 +235,14 @@ class Desk:
         self.alerts: list[tuple[str, str, str]] = []
 
     def look(
-        self, world: World, *changes: AnnouncedChange, found: Sequence[Evidence] | None = None
+        self,
+        world: World,
+        *changes: AnnouncedChange,
+        found: Sequence[Evidence] | None = None,
+        newcomers: Sequence[SegmentKey] = (),
     ) -> TriageStep:
         given = world.evidence() if found is None else found
-        block = matrix(world.now_ms - BASE_MS, segments())
+        block = matrix(world.now_ms - BASE_MS, sorted([*segments(), *newcomers]))
         step = self.triage.step(given, block, SIGNALS, changes, world)
         self.alerts += [(a.type.rsplit(".", 1)[1], a.severity, a.incident_type) for a in step.alerts]
         return step
