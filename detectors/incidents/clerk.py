@@ -171,7 +171,7 @@ class Clerk:
         # Nobody waits for a second item when safety is at stake.
         affordable = entry.false_per_week <= self._budget
         entry.take(said, affordable=affordable or said.type == "safety")
-        entry.grow(self._now_ms, self._view.signals)
+        entry.grow(self._view)
         before = self._before.get(incident.fingerprint)
         if (
             before is None

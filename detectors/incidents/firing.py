@@ -10,15 +10,17 @@ import msgspec
 from detectors.incidents.effects import VOLUME, Effect
 from detectors.incidents.findings import Finding
 from detectors.incidents.grouping import better_owner
-from detectors.incidents.judging import Conclusion, View
+from detectors.incidents.judging import Conclusion, View, by_now
 from detectors.incidents.places import relative_size
 from detectors.incidents.shares import displaces
-from detectors.records import Evidence, Incident, Member, SegmentKey, Severity, Signal
+from detectors.records import Evidence, Incident, Member, SegmentKey, Severity
 
 MAX_SERIES: Final = 1000
 """Series of one incident; more are recorded as anomalies only."""
 GROWN: Final = 1.2
 """A change that is larger by this factor has not settled yet."""
+GROWN_NATS: Final = 30.0
+"""From here on the last quarter of the time tells whether it has."""
 MAX_MEMBERS: Final = 20
 """Members that the record and the alert name."""
 
@@ -133,13 +135,14 @@ class Open(msgspec.Struct):
             severity = self.ruled
         incident.severity = severity if said.planned else max(severity, incident.severity)
 
-    def grow(self, now_ms: int, signals: Mapping[str, Signal]) -> None:
+    def grow(self, view: View) -> None:
         """Look whether a change of the incident's segment has become larger."""
         for name, found in self.own.items():
-            size = abs(relative_size(signals[name], found.effect))
+            effect = by_now(found.segment, name, found.effect, view, GROWN_NATS)
+            size = abs(relative_size(view.signals[name], effect))
             if size > GROWN * self.largest.get(name, 0.0):
                 self.largest[name] = size
-                self.grown_at_ms = now_ms
+                self.grown_at_ms = view.now_ms
 
     def members(self) -> tuple[Member, ...]:
         """The other series: of the incident's segment first, then the clearest."""
@@ -225,19 +228,19 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
             return min(behind, key=lambda s: (-s.nats, len(s.segment.dimensions), s.segment)).key
     if entry.moved:
         return None
-    own = {name: _by_now(found, view) for name, found in entry.own.items()}
+    own = {name: _seen_now(found, view) for name, found in entry.own.items()}
     better = [
         found
         for series in entry.series.values()
         if series.signal == incident.signal
-        and better_owner(own[signal.name], found := _by_now(series.finding, view), signal, view.effects)
+        and better_owner(own[signal.name], found := _seen_now(series.finding, view), signal, view.effects)
         and _agreed(own, series.segment, view)
     ]
     best = min(better, key=lambda f: (-f.effect.nats, f.segment), default=None)
     return None if best is None else SeriesKey(best.segment, best.signal)
 
 
-def _by_now(found: Finding, view: View) -> Finding:
+def _seen_now(found: Finding, view: View) -> Finding:
     """A finding with what its series shows now: what was seen earlier does not compare with what is seen later."""
     effect = view.effects.effect(found.segment, found.signal)
     if effect is None or effect.nats < found.effect.nats:

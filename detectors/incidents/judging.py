@@ -94,21 +94,21 @@ def scene_at(
             flat.add(name)
         elif _counts(found, view) and _belongs(found, own, view):
             moved[name] = effect
-    moved = {name: _by_now(owner, name, effect, view) for name, effect in moved.items()}
+    moved = {name: by_now(owner, name, effect, view, SURE_NATS) for name, effect in moved.items()}
     clear = frozenset(name for name, effect in moved.items() if _is_clear(name, effect, own, view))
     return Scene(owner, moved, frozenset(flat), changes, taken_over(owner, own, view), view.signals, clear)
 
 
-def _by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
-    """A change as large as it is by now: the mean since the onset of what grows for days is half of it."""
+def by_now(owner: SegmentKey, name: str, effect: Effect, view: View, least_nats: float) -> Effect:
+    """A change as large as it is by now, if it has so many nats: the mean since the onset of what grows is half."""
     age_ms = view.now_ms - effect.since_ms
-    if effect.nats < SURE_NATS or age_ms < NEAR_MS:
+    if effect.nats < least_nats or age_ms < NEAR_MS:
         return effect
     late = view.effects.since(owner, name, view.now_ms - age_ms // 4)
     if late is None:
         return effect
-    size, by_now = (relative_size(view.signals[name], one) for one in (effect, late))
-    if by_now * size <= 0.0 or abs(by_now) < GROWING * abs(size):
+    size, lately = (relative_size(view.signals[name], one) for one in (effect, late))
+    if lately * size <= 0.0 or abs(lately) < GROWING * abs(size):
         return effect
     return effect._replace(observed=late.observed, expected=late.expected, shift=late.shift)
 

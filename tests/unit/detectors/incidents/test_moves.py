@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from test_causes import OUTAGE, later
 from world import ACME, Cause, Desk, World, at
 
@@ -173,3 +174,26 @@ def test_what_hardly_shows_does_not_draw_a_clear_mix_to_it() -> None:
     assert not agrees(EU, own, mix(HALF, 0.04, 200.0, 23.0), signals, OfMixes())  # type: ignore[arg-type]
     own = {LATENCY.name: found(EU, 10, 1.5, 30.0)}
     assert agrees(EU, own, mix(HALF, 0.04, 200.0, 23.0), signals, OfMixes())  # type: ignore[arg-type]
+
+
+class Creeping(World):
+    """Prompts are a seventh longer in the mean since the onset, and by now as much longer as is said."""
+
+    def __init__(self, minutes_ago: float, by_now: float) -> None:
+        grown = {"tokens_in_typical": 700.0 * 1.15}
+        super().__init__(Cause(at(feature="search"), grown, minutes_ago=minutes_ago), nats=400.0)
+        self.now_ms += round(minutes_ago * 60_000)
+        self._by_now = by_now
+
+    def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
+        effect = self.effect(segment, signal)
+        return None if effect is None else effect._replace(observed=700.0 * self._by_now)
+
+
+@pytest.mark.parametrize(("by_now", "firing"), [(1.15, False), (1.35, True)])
+def test_what_still_grows_is_no_new_normal(by_now: float, firing: bool) -> None:
+    desk = Desk(max_firing_secs=3600)
+    desk.look(Creeping(30, 1.15))
+    desk.look(Creeping(60, by_now))
+    desk.look(Creeping(95, by_now))
+    assert bool(desk.triage.firing) == firing
