@@ -29,6 +29,8 @@ class Effect(NamedTuple):
     scores, a difference of logarithms of everything else."""
     label: str | None = None
     """Of a mix: the category whose share this is; the one that moved most."""
+    came: float = 0.0
+    """Of a mix: the largest share that a category surely has which was hardly there before."""
 
 
 class Effects(Protocol):

@@ -223,7 +223,8 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
     signal = view.signals[incident.signal]
     if signal.kind == "mix":
         volumes = [s for s in entry.series.values() if s.signal == VOLUME]
-        behind = [s for s in volumes if displaces(s.finding, known, view.effects)]
+        mix = _seen_now(known, view)
+        behind = [s for s in volumes if displaces(s.finding, mix, view.effects)]
         if behind:
             return min(behind, key=lambda s: (-s.nats, len(s.segment.dimensions), s.segment)).key
     if entry.moved:
@@ -243,8 +244,10 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
 def _seen_now(found: Finding, view: View) -> Finding:
     """A finding with what its series shows now: what was seen earlier does not compare with what is seen later."""
     effect = view.effects.effect(found.segment, found.signal)
-    if effect is None or effect.nats < found.effect.nats:
+    if effect is None:
         return found
+    if effect.nats < found.effect.nats:  # what is stored has no memory of what came
+        return found._replace(effect=found.effect._replace(came=effect.came))
     return Finding(found.segment, found.signal, effect, view.now_ms)
 
 

@@ -170,7 +170,7 @@ def taken_over(owner: SegmentKey, own: Mapping[str, Finding], view: View) -> flo
 
 
 def _newcomer(segment: SegmentKey, reference: Finding, view: View) -> Effect | None:
-    """The traffic of a segment that is not known yet because it came with the incident: a release takes over."""
+    """The traffic of a segment that came with the incident, for which all of it is usual: a release takes over."""
     age_ms = view.effects.known_for_ms(segment)
     if age_ms > view.now_ms - reference.effect.since_ms + NEAR_MS:
         return None
@@ -186,7 +186,7 @@ def _rates(owner: SegmentKey, reference: Finding, view: View, *, siblings: bool)
         sibling = siblings and segment.dimensions == owner.dimensions
         if segment == FLEET or not (sibling or set(segment.dimensions) in _MODELS):
             continue
-        effect = view.effects.effect(segment, "request_rate") or _newcomer(segment, reference, view)
+        effect = _newcomer(segment, reference, view) or view.effects.effect(segment, "request_rate")
         if effect is None or effect.nats < CLEAR_NATS:
             continue
         if near(Finding(segment, "request_rate", effect, view.now_ms), reference):

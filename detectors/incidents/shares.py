@@ -11,7 +11,7 @@ of P within X (m <= s, m <= e) comes to
     (e - m (1 - f)) / (1 - s (1 - f))
 
 How the labels of P lie in X is not known, so X explains what this can be at most. A label that was never there
-cannot come from a volume (m <= e = 0), so a release explains itself.
+cannot come from a volume (m <= e = 0), so a release explains itself, also when the old label is what moved most.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from detectors.records import SegmentKey
 
 LEAST: Final = 0.75
 """Share of the change of a mix that a volume must account for."""
+NEW: Final = 0.25
+"""What came new is no trifle beside what moved from this part of it on."""
 _LEAST_WHOLE: Final = 1e-9
 
 
@@ -36,7 +38,7 @@ def displaces(volume: Finding, mix: Finding, effects: Effects) -> bool:
     if not near(volume, mix):
         return False
     moved = mix.effect.observed - mix.effect.expected
-    if moved == 0.0:
+    if moved == 0.0 or mix.effect.came >= NEW * abs(moved):
         return False
     whole = effects.effect(mix.segment, VOLUME)
     if whole is None or whole.expected <= 0.0 or volume.effect.expected <= 0.0:

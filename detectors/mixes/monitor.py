@@ -31,7 +31,7 @@ from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.effects import Effect
 from detectors.mixes.counts import Counts, New
 from detectors.mixes.directory import LEARN
-from detectors.mixes.movers import mover_of, share
+from detectors.mixes.movers import came, mover_of, share
 from detectors.mixes.reporting import MixReporter
 from detectors.mixes.shares import Shares, known_of
 from detectors.panes import Completed
@@ -140,7 +140,7 @@ class Mixes:
         return Effect(
             nats=float(change.nats.max()), since_ms=int(change.since_ms[at]), n=float(change.n[at]),
             observed=share(expected[at] + shift[at]), expected=share(expected[at]), shift=float(shift[at]),
-            label=self._counts.directory.label(int(series[at])),
+            label=self._counts.directory.label(int(series[at])), came=came(change),
         )  # fmt: skip
 
     def shares(self, row: int, name: str, false_per_week: float, now_ms: int) -> Shares:

@@ -27,11 +27,23 @@ _KNOWN_SPREAD: Final = RATIO_FLOOR * (1.0 - RATIO_FLOOR)
 """Of one observation: from this variance on the spread of a share is what was seen, if that is more."""
 
 
+_SURE_NATS: Final = 8.0
+_HARDLY: Final = 0.005
+"""A share below this is as good as none."""
+
+
 def mover_of(nats: Floats, shift: Floats) -> int:
     """Of the labels that moved surely the one that moved most; what rose before what fell as far."""
     sure = nats >= _AS_SURE * nats.max()
     size = np.where(sure, np.abs(shift) * np.where(shift > 0, _RISES_FIRST, 1.0), -1.0)
     return int(size.argmax())
+
+
+def came(change: Change) -> float:
+    """The largest share among the labels that surely rose and were hardly there before; 0 without any."""
+    n = np.maximum(change.n, 1.0)
+    new = (change.nats >= _SURE_NATS) & (change.deviation > 0) & (change.expected / n < _HARDLY)
+    return float(np.where(new, change.deviation / n, 0.0).max(initial=0.0))
 
 
 def moved(first: int, labels: list[str], now: Change) -> tuple[tuple[Mover, ...], float]:

@@ -172,3 +172,12 @@ def test_a_mix_without_a_volume_behind_it_stays_a_change_of_the_mix() -> None:
     known, desk = Known({FLEET: (1.0, 1.0), SEARCH: (0.2, 0.04)}), Desk()
     desk.look(known, found=[mix_of(known, FLEET, share(0.0, 0.3))])  # type: ignore[arg-type]
     assert [(i.incident_type, i.segment) for i in desk.triage.firing] == [("mix_change", FLEET)]
+
+
+def test_a_label_that_came_new_is_not_made_by_a_volume() -> None:
+    silent, falls = (0.2, 0.0), share(0.2, 0.0)
+    assert explained(silent, falls)
+    assert explained(silent, falls._replace(came=0.02))
+    assert not explained(silent, falls._replace(came=0.2)), (
+        "a release: the new version has what the old one lost"
+    )
