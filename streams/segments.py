@@ -95,12 +95,11 @@ class Dimensions:
         """The segment of each of the ``count`` records in every segmentation, the whole fleet first."""
         parts = {field: self.category(field) for field in {field for _, by in self._by for field in by}}
         fleet = Segmentation(np.ones(count, np.int32), [FLEET], spread=True)
-        combined = (_combine(names, [parts[field] for field in by]) for names, by in self._by)
         return [
             fleet,
             *(
-                one._replace(spread=names == (TENANT,))
-                for one, (names, _) in zip(combined, self._by, strict=True)
+                _combine(names, [parts[field] for field in by])._replace(spread=names == (TENANT,))
+                for names, by in self._by
             ),
         ]
 

@@ -19,6 +19,8 @@ MAX_SERIES: Final = 1000
 """Series of one incident; more are recorded as anomalies only."""
 GROWN: Final = 1.2
 """A change that is larger by this factor has not settled yet."""
+MOST: Final = 0.5
+"""Share of an incident's evidence that must say so for it to move to another segment."""
 GROWN_NATS: Final = 30.0
 """From here on the last quarter of the time tells whether it has."""
 MAX_MEMBERS: Final = 20
@@ -220,11 +222,10 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
     known = entry.own.get(incident.signal)
     if known is None:
         return None
-    signal = view.signals[incident.signal]
+    signal, known = view.signals[incident.signal], _seen_now(known, view)
     if signal.kind == "mix":
         volumes = [s for s in entry.series.values() if s.signal == VOLUME]
-        mix = _seen_now(known, view)
-        behind = [s for s in volumes if displaces(s.finding, mix, view.effects)]
+        behind = [s for s in volumes if displaces(s.finding, known, view.effects)]
         if behind:
             return min(behind, key=lambda s: (-s.nats, len(s.segment.dimensions), s.segment)).key
     if entry.moved:
@@ -234,7 +235,7 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
         found
         for series in entry.series.values()
         if series.signal == incident.signal
-        and better_owner(own[signal.name], found := _seen_now(series.finding, view), signal, view.effects)
+        and better_owner(known, found := _seen_now(series.finding, view), signal, view.effects)
         and _agreed(own, series.segment, view)
     ]
     best = min(better, key=lambda f: (-f.effect.nats, f.segment), default=None)
@@ -259,4 +260,4 @@ def _agreed(own: Mapping[str, Finding], segment: SegmentKey, view: View) -> bool
         other = None if effect is None else Finding(segment, name, effect, found.seen_ms)
         if other is not None and better_owner(found, other, view.signals[name], view.effects):
             there += found.effect.nats
-    return there >= 0.5 * sum(found.effect.nats for found in own.values())
+    return there >= MOST * sum(found.effect.nats for found in own.values())

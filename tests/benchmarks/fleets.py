@@ -25,7 +25,7 @@ _RANGE: Final = {
 
 def fleet_of(segments: int) -> Config:
     """The configuration of a fleet of so many segments, the whole fleet included."""
-    limits = {"max_per_segmentation": max(segments, 1), "max_total": max(segments, 1)}
+    limits = {"max_per_segmentation": segments, "max_total": segments}
     return Config.model_validate(
         {"windows": {"base_secs": BASE_MS // 1000}, "segments": {"by": [["tenant"]], **limits}}
     )

@@ -66,7 +66,7 @@ BASE: Final[dict[str, tuple[str, Any, str, float]]] = {
     "escalated_ratio": ("ratio", "ratio", "up", 0.05),
     "cost_per_success_usd": ("USD", "mean", "up", 0.0025),
     "cost_per_user_usd": ("USD", "mean", "up", 0.02),
-    "heavy_user_cost_share": ("ratio", "ratio", "up", 0.1),
+    "heavy_user_cost_share": ("ratio", "mean", "up", 0.1),
     "topic_mix": ("share", "mix", "both", 0.01),
     "attributes_mix": ("share", "mix", "both", 0.001),
     "model_requested_mix": ("share", "mix", "both", 0.2),
