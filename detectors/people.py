@@ -10,12 +10,12 @@ State is the sums of the running span, at most ``Spread.cells`` for a segment th
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from detectors.base import Columns, Ints, State
-from detectors.sketches.entries import EMPTY, Entries, sum_entries
+from detectors.sketches.entries import Entries, only, sum_entries
 from detectors.sketches.layout import Layout
 from detectors.sketches.spreads import spreads
 from detectors.sketches.window import WindowBlock
@@ -46,7 +46,7 @@ class People:
         self._rows.reset(rows)
         gone = set(rows.tolist())
         self._due = {row: said for row, said in self._due.items() if row not in gone}
-        self._sums = [_only(sums, ~np.isin(sums.row, rows)) for sums in self._sums]
+        self._sums = [only(sums, ~np.isin(sums.row, rows)) for sums in self._sums]
 
     def add(self, block: WindowBlock, rows: Ints) -> None:
         """Take in a window, and write what is due into its columns; ``rows`` are those of its segments."""
@@ -70,7 +70,7 @@ class People:
 
     def _gather(self, block: WindowBlock, rows: Ints) -> None:
         layout, entries = block.layout, block.block.histograms
-        mine = _only(entries, entries.slot >= len(layout.histogram))
+        mine = only(entries, entries.slot >= len(layout.histogram))
         if not len(mine.row):
             return
         # Kept in slot 0: that of the layout may be another in the next version.
@@ -116,7 +116,3 @@ class People:
         self._sums = [sums] if len(row) else []
         self._began_ms, self._ends_ms = int(state["began_ms"]), int(state["ends_ms"])
         self._due = {row: (values, observations) for row, values, observations in state["due"]}
-
-
-def _only(entries: Entries, keep: Any) -> Entries:
-    return Entries(*(column[keep] for column in entries)) if len(entries.row) else EMPTY

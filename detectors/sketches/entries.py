@@ -35,6 +35,11 @@ _SLOT_BITS: Final = 4
 MAX_SLOTS: Final = 1 << _SLOT_BITS
 
 
+def only(entries: Entries, keep: NDArray[np.bool_]) -> Entries:
+    """Those that are to be kept; ``keep`` is aligned with them."""
+    return Entries._make(column[keep] for column in entries)
+
+
 def sum_entries(parts: Iterable[Entries]) -> Entries:
     """Add sparse counts: one entry per (row, slot, item), in that order; slots are below ``MAX_SLOTS``."""
     parts = [part for part in parts if len(part.row)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.sketches.block import Block
 from detectors.sketches.buckets import quantiles_by_row
-from detectors.sketches.entries import Entries
+from detectors.sketches.entries import only
 from detectors.sketches.layout import Layout, Reading
 from detectors.sketches.logs import typical
 from detectors.sketches.spreads import spreads
@@ -81,8 +81,7 @@ def _of_spread(
     block: Block, layout: Layout, reading: Reading
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     values, counts = np.full(len(block), np.nan), np.zeros(len(block), np.int64)
-    slot = block.histograms.slot == layout.spread[reading.measure]
-    entries = Entries(*(column[slot] for column in block.histograms))
+    entries = only(block.histograms, block.histograms.slot == layout.spread[reading.measure])
     spread = layout.spreads[reading.measure]
     known = block.counters[:, layout.column[f"{spread.value}.count"]]
     found = spreads(entries, spread.cells)
