@@ -118,6 +118,11 @@ class Rows:
         """All segments, in no order that means anything."""
         return self._row
 
+    @property
+    def placed(self) -> list[tuple[SegmentKey, int]]:
+        """Every segment and its row, in the order of rows."""
+        return sorted(self._row.items(), key=lambda placed: placed[1])
+
     def born_ms(self, row: int) -> int:
         return int(self._times["born_ms"][row])
 

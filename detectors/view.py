@@ -17,9 +17,10 @@ from detectors.drift.glr import Glr
 from detectors.incidents.effects import VOLUME, Effect
 from detectors.mixes.monitor import Mixes
 from detectors.observed import Observed
-from detectors.records import SegmentKey
+from detectors.records import FLEET, SegmentKey
 from detectors.rows import Rows
 from detectors.scales import Scales
+from detectors.strangers import known_traffic
 from detectors.volumes import Volumes
 
 
@@ -60,6 +61,7 @@ class View:
         self._mixes = mixes
         self._now_ms = 0
         self._changes: _Changes | None = None
+        self._known_traffic: float | None = None
         self._effects: dict[int, Effect | None] = {}
         self._of_mixes: dict[tuple[int, str], Effect | None] = {}
 
@@ -67,6 +69,7 @@ class View:
         """A window has ended: what was known is old."""
         self._now_ms = now_ms
         self._changes = None
+        self._known_traffic = None
         self._effects.clear()
         self._of_mixes.clear()
 
@@ -114,6 +117,23 @@ class View:
         lately = share * mine / theirs if theirs > 0.0 else 0.0
         # Where the hours differ the product is not that of the observations: who has them all must be seen to.
         return max(lately, self._observed.share(one, other, column, self._now_ms))
+
+    def weight(self, segment: SegmentKey) -> float:
+        """Interactions of a segment in the last hours for each of known segments, at most 1; 0 where unknown."""
+        row, fleet = self._rows.row(segment), self._rows.row(FLEET)
+        if row is None or fleet is None:
+            return 0.0
+        if self._known_traffic is None:
+            self._known_traffic = self._known_traffic_of(self._volumes.recent(fleet, self._now_ms))
+        whole = self._known_traffic
+        return min(1.0, self._volumes.recent(row, self._now_ms) / whole) if whole > 0.0 else 0.0
+
+    def _known_traffic_of(self, fleet: float) -> float:
+        placed = [(segment, row) for segment, row in self._rows.placed if segment != FLEET]
+        rows = np.array([row for _, row in placed], np.int64)
+        recent, known = self._volumes.recent_of(rows, self._now_ms), self._rows.known_well(rows)
+        segments = [segment for segment, _ in placed]
+        return known_traffic(fleet, zip(segments, recent.tolist(), known.tolist(), strict=True))
 
     def known_for_ms(self, segment: SegmentKey) -> int:
         """How long the segment has been watched; 0 for one that is not."""

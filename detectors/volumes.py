@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base import Columns, Ints, State
+from detectors.base import Columns, Floats, Ints, State
 
 _HALF_LIFE_MS: Final = 3_600_000.0
 _LEAST_MS: Final = 60_000.0
@@ -35,9 +35,13 @@ class Volumes:
 
     def recent(self, row: int, now_ms: int) -> float:
         """What is left of a row's interactions now."""
-        gone_ms = now_ms - int(self._state["at_ms"][row])
-        kept: float = 0.5 ** (gone_ms / _HALF_LIFE_MS)
-        return float(self._state["events"][row]) * kept
+        return float(self.recent_of(np.array([row], np.int64), now_ms)[0])
+
+    def recent_of(self, rows: Ints, now_ms: int) -> Floats:
+        """The same of some rows."""
+        gone_ms = now_ms - self._state["at_ms"][rows]
+        left: Floats = self._state["events"][rows] * 0.5 ** (gone_ms / _HALF_LIFE_MS)
+        return left
 
     def rate(self, row: int, since_ms: int, now_ms: int) -> float:
         """Interactions a second of a row that was there since a time (that of its first window's end)."""

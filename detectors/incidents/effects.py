@@ -58,6 +58,13 @@ class Effects(Protocol):
         """
         ...
 
+    def weight(self, segment: SegmentKey) -> float:
+        """Recent interactions of a segment for each of the fleet's known segments, at most 1: how much it hits.
+
+        Other than ``share``, a flood of new names makes nobody smaller.
+        """
+        ...
+
     def known_for_ms(self, segment: SegmentKey) -> int:
         """How long the segment has been watched; 0 for one that is not."""
         ...
@@ -89,6 +96,9 @@ class Without:
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = VOLUME) -> float:
         return self._effects.share(child, parent, signal)
 
+    def weight(self, segment: SegmentKey) -> float:
+        return self._effects.weight(segment)
+
     def known_for_ms(self, segment: SegmentKey) -> int:
         return self._effects.known_for_ms(segment)
 
@@ -109,6 +119,9 @@ class _Nothing:
         return ()
 
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = VOLUME) -> float:
+        return 0.0
+
+    def weight(self, segment: SegmentKey) -> float:
         return 0.0
 
     def known_for_ms(self, segment: SegmentKey) -> int:

@@ -68,7 +68,7 @@ def conclude(
     named = classify(scene, rule=rule)
     change = suspect(named.type, place, fitting)
     planned = is_planned(named.type, place, change)
-    share = 1.0 if owner == FLEET else min(1.0, view.effects.share(owner, FLEET))
+    share = 1.0 if owner == FLEET else view.effects.weight(owner)
     severity = severity_of_incident(named.type, scene, share, view.effects.known_for_ms(owner), worst)
     if planned:
         severity = min(severity, Severity.WARNING)

@@ -84,7 +84,7 @@ class Bound(NamedTuple):
     """A difference of ratios, scores and shares; a natural logarithm of everything else. Without sign."""
     critical: float
     share: float = 0.0
-    """Least share of the fleet's interactions that the segment must have for a page."""
+    """Least share of the interactions of the fleet's known segments that the segment must have for a page."""
     impact: float = 0.0
     """Least size times share of the fleet for a page: interactions that are hit, of all."""
 
@@ -183,8 +183,8 @@ def severity_of_incident(
 ) -> Severity:
     """The severity of an incident of this type.
 
-    ``share`` is the segment's share of the fleet's interactions, ``known_for_ms`` how long it has been watched,
-    ``evidence`` the worst severity of its evidence.
+    ``share`` is the segment's share of the interactions of known segments, ``known_for_ms`` how long it has been
+    watched, ``evidence`` the worst severity of its evidence.
     """
     if kind == "safety":
         return Severity.CRITICAL

@@ -38,6 +38,9 @@ class Known:
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
         return self._rates[child][0] / self._rates[parent][0]
 
+    def weight(self, segment: SegmentKey) -> float:
+        return self.share(segment, FLEET)
+
     def since(self, segment: SegmentKey, signal: str, since_ms: int) -> None:
         return None
 

@@ -67,6 +67,9 @@ class Half:
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
         return 0.5
 
+    def weight(self, segment: SegmentKey) -> float:
+        return 0.5
+
 
 class Desk:
     """A Triage and what it said so far."""

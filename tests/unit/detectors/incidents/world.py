@@ -133,6 +133,9 @@ class World:
     def share(self, child: SegmentKey, parent: SegmentKey, signal: str = "") -> float:
         return size(child) / size(parent)
 
+    def weight(self, segment: SegmentKey) -> float:
+        return self.share(segment, FLEET)
+
     def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
         effect = self.effect(segment, signal)
         return None if effect is None else effect._replace(nats=0.0, since_ms=since_ms)
