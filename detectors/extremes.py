@@ -31,7 +31,7 @@ from detectors.sketches.window import WindowBlock
 _C99: Final = 37.0
 _C999: Final = 297.0
 _FIRST: Final = 100.0
-_LONGEST: Final = 20_000.0
+_LONGEST: Final = 100_000.0
 _MAX_STEP: Final = 0.5
 _ENOUGH: Final = 300.0
 """Observations before the thresholds mean anything."""

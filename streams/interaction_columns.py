@@ -55,6 +55,7 @@ def _read(records: Sequence[Interaction], watched: tuple[str, ...]) -> Read:
         flags["retried"] = _or_unknown(values["retries"] > 0, values["retries"])
     if "cost_usd" in values:
         values |= _cost_per_1k(values)
+    values |= _time_per_token(values)
     outcomes = [r.outcome for r in records]
     if not absent(outcomes):
         flags |= _outcomes(outcomes)
@@ -123,6 +124,16 @@ def _cost_per_1k(values: Numbers) -> Numbers:
     found = np.full(len(cost), np.nan)
     np.divide(cost * 1000.0, tokens, out=found, where=tokens > 0)
     return {"cost_per_1k_usd": found}
+
+
+def _time_per_token(values: Numbers) -> Numbers:
+    """Time per output token after the first, as OpenTelemetry's ``gen_ai.server.time_per_output_token``."""
+    if not {"duration_ms", "ttft_ms", "tokens_out"} <= values.keys():
+        return {}
+    later, took_ms = values["tokens_out"] - 1.0, values["duration_ms"] - values["ttft_ms"]
+    found = np.full(len(later), np.nan)
+    np.divide(took_ms, later, out=found, where=later > 0)
+    return {"tpot_ms": found}
 
 
 class _Outcomes(dict[str | None, int]):

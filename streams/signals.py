@@ -49,6 +49,7 @@ VALUES: Final = (
 LOGS: Final = (
     Log("duration_ms"),
     Log("ttft_ms"),
+    Log("tpot_ms"),
     Log("tokens_in"),
     Log("tokens_out"),
     Log("cost_usd"),
@@ -102,6 +103,14 @@ _TABLE: Final = (
         "up",
         "geometric mean of `ttft_ms` above 0",
         Reading("ttft_ms", typical=True),
+    ),
+    _row(
+        "tpot_typical_ms",
+        "ms",
+        "mean",
+        "up",
+        "time per output token: geometric mean of (`duration_ms` - `ttft_ms`) / (`tokens_out` - 1)",
+        Reading("tpot_ms", typical=True),
     ),
     _row(
         "latency_tail_ratio",

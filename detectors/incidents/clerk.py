@@ -140,6 +140,11 @@ class Clerk:
             self._touched[fingerprint] = entry
             self._before[fingerprint] = _copy(entry.incident)
 
+    @property
+    def touched(self) -> Iterable[Open]:
+        """Incidents that are judged at the end of the step."""
+        return self._touched.values()
+
     def record(self, fingerprint: str, found: Evidence) -> Anomaly:
         """Tell of evidence."""
         anomaly = self.anomaly(fingerprint, found)
@@ -205,15 +210,25 @@ class Clerk:
         entry.transitions += 1
         self.told.alerts.append(alert_of(entry.incident, entry.transitions, self._view.signals))
 
+    def merge(self, entry: Open, home: Open) -> None:
+        """An incident that nobody was told of turns out to be a part of another, which goes on with its series."""
+        docket, incident = self._docket, entry.incident
+        self.touch(home)
+        for key, series in entry.series.items():
+            if docket.series.get(key) is entry:
+                docket.series[key] = home
+            home.series.setdefault(key, series)
+        home.incident.anomalies += incident.anomalies
+        home.incident.last_seen_ms = max(home.incident.last_seen_ms, incident.last_seen_ms)
+        home.worst = max(home.worst, entry.worst)
+        home.false_per_week = min(home.false_per_week, entry.false_per_week)
+        self._close(entry)
+
     def resolve(
         self, entry: Open, action: Literal["thaw", "relearn"], showing: Iterable[SeriesKey] = ()
     ) -> None:
         """The incident is over. ``showing``: series that are no part of it and have its level for their normal."""
         incident, docket = entry.incident, self._docket
-        del docket.open[incident.fingerprint]
-        self._touched.pop(incident.fingerprint, None)
-        incident.status = "resolved"
-        incident.resolved_at_ms = self._now_ms
         until_ms = self._now_ms + self._params.max_firing_secs * 1000
         for series in entry.series.values():
             if not series.frozen:
@@ -225,10 +240,18 @@ class Clerk:
                 docket.lingering.add(series.key, incident.fingerprint, until_ms)
         for key in showing:
             self.order("relearn", key)
+        self._close(entry)
         docket.lingering.remember(entry, self._now_ms)
-        self.told.incidents.append(_copy(incident))
         if entry.alerted >= 0:
             self._say(entry)
+
+    def _close(self, entry: Open) -> None:
+        incident = entry.incident
+        del self._docket.open[incident.fingerprint]
+        self._touched.pop(incident.fingerprint, None)
+        incident.status = "resolved"
+        incident.resolved_at_ms = self._now_ms
+        self.told.incidents.append(_copy(incident))
 
 
 def _copy(incident: Incident) -> Incident:

@@ -21,8 +21,6 @@ GROWN: Final = 1.2
 """A change that is larger by this factor has not settled yet."""
 MOST: Final = 0.5
 """Share of an incident's evidence that must say so for it to move to another segment."""
-GROWN_NATS: Final = 30.0
-"""From here on the last quarter of the time tells whether it has."""
 MAX_MEMBERS: Final = 20
 """Members that the record and the alert name."""
 
@@ -140,7 +138,7 @@ class Open(msgspec.Struct):
     def grow(self, view: View) -> None:
         """Look whether a change of the incident's segment has become larger."""
         for name, found in self.own.items():
-            effect = by_now(found.segment, name, found.effect, view, GROWN_NATS)
+            effect = by_now(found.segment, name, found.effect, view)
             size = abs(relative_size(view.signals[name], effect))
             if size > GROWN * self.largest.get(name, 0.0):
                 self.largest[name] = size
@@ -222,7 +220,7 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
     known = entry.own.get(incident.signal)
     if known is None:
         return None
-    signal, known = view.signals[incident.signal], _seen_now(known, view)
+    signal, known = view.signals[incident.signal], seen_now(known, view)
     if signal.kind == "mix":
         volumes = [s for s in entry.series.values() if s.signal == VOLUME]
         behind = [s for s in volumes if displaces(s.finding, known, view.effects)]
@@ -230,19 +228,19 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
             return min(behind, key=lambda s: (-s.nats, len(s.segment.dimensions), s.segment)).key
     if entry.moved:
         return None
-    own = {name: _seen_now(found, view) for name, found in entry.own.items()}
+    own = {name: seen_now(found, view) for name, found in entry.own.items()}
     better = [
         found
         for series in entry.series.values()
         if series.signal == incident.signal
-        and better_owner(known, found := _seen_now(series.finding, view), signal, view.effects)
+        and better_owner(known, found := seen_now(series.finding, view), signal, view.effects)
         and _agreed(own, series.segment, view)
     ]
     best = min(better, key=lambda f: (-f.effect.nats, f.segment), default=None)
     return None if best is None else SeriesKey(best.segment, best.signal)
 
 
-def _seen_now(found: Finding, view: View) -> Finding:
+def seen_now(found: Finding, view: View) -> Finding:
     """A finding with what its series shows now: what was seen earlier does not compare with what is seen later."""
     effect = view.effects.effect(found.segment, found.signal)
     if effect is None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from detectors.incidents.docket import Docket
 from detectors.incidents.effects import VOLUME
 from detectors.incidents.findings import Finding, near
-from detectors.incidents.firing import Open, SeriesKey
+from detectors.incidents.firing import Open, SeriesKey, seen_now
 from detectors.incidents.grouping import agrees, better_owner, cause_of, explains, shows
 from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View
+from detectors.incidents.places import within
 from detectors.incidents.shares import displaces
 from detectors.records import FLEET, Evidence, SegmentKey
 
@@ -26,14 +27,27 @@ class Homes:
         """The open incident that a finding belongs to."""
         return self.of_the_signal(finding) or self._agreeing(finding)
 
-    def of_the_signal(self, finding: Finding) -> Open | None:
+    def of_incident(self, entry: Open) -> Open | None:
+        """Another open incident that one belongs to after all: each was the first to be seen of the same cause."""
+        head = entry.own.get(entry.incident.signal)
+        if head is None:
+            return None
+        head = seen_now(head, self._view)
+        for other in self._docket.open.values():
+            same_place = other is not entry and other.incident.segment == entry.incident.segment
+            if same_place and any(near(head, found) for found in self._own(other).values()):
+                return other
+        return self.of_the_signal(head, but=entry)
+
+    def of_the_signal(self, finding: Finding, but: Open | None = None) -> Open | None:
         """The open incident whose change in the same signal this is a part of, or whose cause it shows better.
 
-        Mixes and the volumes that displace them count as one signal.
+        Mixes and the volumes that displace them count as one signal. ``but``: not this one.
         """
         signals, effects = self._view.signals, self._view.effects
         signal = signals[finding.signal]
-        for entry in self._docket.open.values():
+        others = [entry for entry in self._docket.open.values() if entry is not but]
+        for entry in others:
             own = self._own(entry)
             if shows(own, finding, signal, effects):
                 return entry
@@ -45,18 +59,18 @@ class Homes:
             known = own.get(finding.signal)
             if known is not None and not entry.moved and better_owner(known, finding, signal, effects):
                 return entry
-        return self._of_a_member(finding)
+        return self._of_a_member(finding, others)
 
-    def _of_a_member(self, finding: Finding) -> Open | None:
-        """The open incident with which a wider segment moved whose change explains this one.
+    def _of_a_member(self, finding: Finding, entries: Iterable[Open]) -> Open | None:
+        """The open incident with which a segment moved that explains this change, and is no part of its segment.
 
         The whole fleet is no such segment: it shows every cause a little.
         """
         signal, effects = self._view.signals[finding.signal], self._view.effects
-        for entry in self._docket.open.values():
+        for entry in entries:
             for series in entry.series.values() if entry.has_room else ():
-                wider = len(series.segment.dimensions) < len(finding.segment.dimensions)
-                if series.signal != finding.signal or series.segment == FLEET or not wider:
+                part = within(series.segment, finding.segment)
+                if series.signal != finding.signal or series.segment == FLEET or part:
                     continue
                 known = series.finding
                 if near(known, finding) and explains(known, finding, signal, effects):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -21,10 +22,10 @@ MOVED_NATS: Final = 5.0
 FLAT_NATS: Final = 3.0
 LARGE: Final = 0.3
 """What looks as large as this counts before it is as sure: detectors bound what the first values can say."""
-SURE_NATS: Final = 100.0
-"""With so many, a quarter of the time tells a level within a seventh."""
 GROWING: Final = 1.2
 """A level that lies by so much beyond the mean since the onset is still rising."""
+_DOUBT: Final = 2.0
+"""Standard errors of the level of the last quarter that are taken off before it counts as beyond the mean."""
 CLEAR_MIX_NATS: Final = 12.0
 """A mix shows a type from here on: it has the evidence of that one of its many labels that has most."""
 _ALIAS: Final = (0.8, 1.25)
@@ -94,21 +95,25 @@ def scene_at(
             flat.add(name)
         elif _counts(found, view) and _belongs(found, own, view):
             moved[name] = effect
-    moved = {name: by_now(owner, name, effect, view, SURE_NATS) for name, effect in moved.items()}
+    moved = {name: by_now(owner, name, effect, view) for name, effect in moved.items()}
     clear = frozenset(name for name, effect in moved.items() if _is_clear(name, effect, own, view))
     return Scene(owner, moved, frozenset(flat), changes, taken_over(owner, own, view), view.signals, clear)
 
 
-def by_now(owner: SegmentKey, name: str, effect: Effect, view: View, least_nats: float) -> Effect:
-    """A change as large as it is by now, if it has so many nats: the mean since the onset of what grows is half."""
+def by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
+    """A change as large as it is by now, where it surely grows: the mean since the onset of what grows is half.
+
+    N nats are a deviation of sqrt(2 N) standard errors; a quarter of the time knows its level half as well.
+    """
     age_ms = view.now_ms - effect.since_ms
-    if effect.nats < least_nats or age_ms < NEAR_MS:
+    if effect.nats < CLEAR_NATS or age_ms < NEAR_MS:
         return effect
     late = view.effects.since(owner, name, view.now_ms - age_ms // 4)
     if late is None:
         return effect
     size, lately = (relative_size(view.signals[name], one) for one in (effect, late))
-    if lately * size <= 0.0 or abs(lately) < GROWING * abs(size):
+    doubt = _DOUBT * 2.0 * abs(size) / math.sqrt(2.0 * effect.nats)
+    if lately * size <= 0.0 or abs(lately) - doubt < GROWING * abs(size):
         return effect
     return effect._replace(observed=late.observed, expected=late.expected, shift=late.shift)
 

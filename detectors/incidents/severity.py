@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from detectors.incidents.classification import LATENCY
 from detectors.incidents.scene import Scene
 from detectors.records import FLEET, IncidentType, SegmentKey, Severity, Signal
 from detectors.scales import Scale
@@ -127,9 +128,7 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
         "idk_ratio": Bound(0.03, 0.12, 0.05),
     },
     "schema_change": {"attributes_mix": Bound(0.002, 0.01, impact=0.008)},
-    "latency": dict.fromkeys(
-        ("latency_typical_ms", "latency_p50_ms", "ttft_typical_ms", "ttft_p50_ms"), _LATENCY
-    ),
+    "latency": dict.fromkeys(LATENCY, _LATENCY),
     "latency_tail": {"latency_tail_ratio": Bound(0.005, 0.06, 0.1), "latency_p99_ms": Bound(0.3, NEVER)},
     "context_growth": {"tokens_in_typical": Bound(0.2, 0.5, 0.1), "tokens_in_mean": Bound(0.2, 0.5, 0.1)},
     "cost_drift": dict.fromkeys(

@@ -55,6 +55,7 @@ class Step:
         if changes or self._now_ms % _REVIEW_MS == 0:
             for entry in list(docket.open.values())[:_REVIEWED]:
                 self._clerk.touch(entry)
+        self._merge()
         self._clerk.judge_touched()
         self._expire()
         return self._clerk.told
@@ -91,6 +92,14 @@ class Step:
             self._clerk.order("relearn", key)
 
     # What is firing
+
+    def _merge(self) -> None:
+        """Several segments can be the first to show one cause; what was not told yet needs no alert of its own."""
+        for entry in list(self._clerk.touched):
+            if entry.alerted < 0 and not entry.rules:
+                home = self._homes.of_incident(entry)
+                if home is not None and home.has_room:
+                    self._clerk.merge(entry, home)
 
     def _take_statistical(self, evidence: list[Evidence]) -> None:
         docket, view = self._docket, self._view

@@ -63,6 +63,21 @@ def test_the_cost_of_1000_tokens_is_that_of_each_interaction() -> None:
     assert found["cost_per_1k_tokens_usd"] == (pytest.approx(1034 / 5010), 3)
 
 
+def test_the_time_per_output_token_is_that_after_the_first() -> None:
+    found = read(
+        [
+            {"duration_ms": 1100, "ttft_ms": 100, "tokens_out": 101},
+            {"duration_ms": 500, "ttft_ms": 100, "tokens_out": 11},
+            {"duration_ms": 500, "ttft_ms": 100, "tokens_out": 1},
+            {"duration_ms": 500, "ttft_ms": 500, "tokens_out": 9},
+            {"duration_ms": 500, "tokens_out": 9},
+            {"duration_ms": 500, "ttft_ms": 900, "tokens_out": 9},
+        ]
+    )
+    assert found["tpot_typical_ms"] == (pytest.approx(20, rel=LOG_ERROR), 2)
+    assert "tpot_typical_ms" not in read([{"duration_ms": 500, "tokens_out": 9}])
+
+
 def test_costs_of_a_window() -> None:
     found = read([{"cost": c} for c in (0.001, 0.002, 0.004, 0.5)])
     assert found["cost_p50_usd"] == (pytest.approx(0.002, rel=RELATIVE_ERROR), 4)

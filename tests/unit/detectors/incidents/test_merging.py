@@ -1,0 +1,72 @@
+"""One cause that several segments were the first to show: it is told once."""
+
+from __future__ import annotations
+
+from test_causes import OUTAGE, later
+from world import ACME_2, Cause, Desk, World, at, evidence
+
+from detectors.incidents.effects import Effect
+from detectors.incidents.places import disjoint
+from detectors.records import Evidence, SegmentKey, Severity
+
+AGENT, EU, US = at(feature="agent"), at(region="eu"), at(region="us")
+RELEASE = Cause(AGENT, {"tool_mix": 0.9}, labels={"tool_mix": "crawl"})
+
+
+class Partly(World):
+    """A world of which DETECT knows only one segment yet, if ``only`` is given: other panes are still filling."""
+
+    only: SegmentKey | None = None
+
+    def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
+        return super().effect(segment, signal) if self.only in (None, segment) else None
+
+    def says(self, segment: SegmentKey, signal: str) -> Evidence:
+        effect = self.effect(segment, signal)
+        assert effect is not None
+        return evidence(segment, signal, effect, self.now_ms, severity=Severity.INFO)
+
+
+def test_what_was_not_told_joins_the_incident_that_explains_it() -> None:
+    desk, early = Desk(), Partly(RELEASE)
+    early.only = ACME_2
+    first = desk.look(early, found=[early.says(ACME_2, "tool_mix")])
+    assert [(i.segment, i.severity) for i in first.incidents] == [(ACME_2, Severity.INFO)]
+
+    late = Partly(RELEASE._replace(minutes_ago=13.0))
+    late.now_ms = early.now_ms + 180_000
+    second = desk.look(late, found=[late.says(AGENT, "tool_mix")])
+    (firing,) = desk.triage.firing
+    assert firing.segment == AGENT
+    assert ACME_2 in {m.segment for m in firing.members}
+    assert [(i.segment, i.status) for i in second.incidents if i.status == "resolved"] == [
+        (ACME_2, "resolved")
+    ]
+    assert not [v for v in second.verdicts if v.action == "thaw"], (
+        "its series stay frozen for the other incident"
+    )
+    assert desk.alerts == []
+
+
+def test_what_was_told_is_never_taken_back() -> None:
+    desk, early = Desk(min_alert_severity="info"), Partly(RELEASE)
+    early.only = ACME_2
+    desk.look(early, found=[early.says(ACME_2, "tool_mix")])
+    late = Partly(RELEASE._replace(minutes_ago=13.0))
+    late.now_ms = early.now_ms + 180_000
+    desk.look(late, found=[late.says(AGENT, "tool_mix")])
+    assert {i.segment for i in desk.triage.firing} == {ACME_2, AGENT}
+
+
+def test_a_segment_that_crosses_a_member_shows_the_same_outage() -> None:
+    """The incident went to one region by chance; the other regions show its provider's errors later."""
+    assert disjoint(EU, US)
+    desk, world = Desk(), World(OUTAGE)
+    desk.look(world)
+    (firing,) = desk.triage.firing
+    firing.segment = US
+    elsewhere = later(world, 5)
+    effect = elsewhere.effect(EU, "error_ratio")
+    assert effect is not None
+    desk.look(elsewhere, found=[evidence(EU, "error_ratio", effect, elsewhere.now_ms)])
+    assert len(desk.triage.firing) == 1
