@@ -3,12 +3,12 @@
 For each measure and segment the 99 % and 99.9 % quantiles are tracked by stochastic approximation on histograms:
 of n new observations, h above theta,
 
-    log theta += g (h - (1 - q) n)        g = c_q / max(100, observations so far), at least c_q / 20,000
+    log theta += g (h - (1 - q) n)        g = c_q / max(100, observations so far), at least c_q / 100,000
 
 with c_q the reciprocal density of a normal distribution of spread one in log units. The *tail* begins at the 99 %
-quantile. The *far* tail begins a decade of probability beyond the 99.9 % one, extrapolated: theta999 (theta999 /
-theta99), where an exponential tail of the logarithms has one observation in ten thousand, and a lighter one fewer.
-A few observations there are news however large the crowd.
+quantile. The *far* tail begins two decades of probability beyond the 99.9 % one, extrapolated: theta999 (theta999 /
+theta99)^2, where an exponential tail of the logarithms has one observation in a hundred thousand, and a lighter one
+hardly any. Two or three observations there are news however large the crowd.
 
 Score first, then learn: a window's shares are taken with the thresholds from before it, and segments whose share is
 under suspicion or part of an incident keep theirs.
@@ -28,6 +28,7 @@ from detectors.records import Signal
 from detectors.sketches.buckets import quantiles_by_row
 from detectors.sketches.window import WindowBlock
 
+_DECADES: Final = 2.0
 _C99: Final = 37.0
 _C999: Final = 297.0
 _FIRST: Final = 100.0
@@ -80,7 +81,7 @@ class Extremes:
         """Write each tail's share and observations into its column; ``rows`` are those of the block's segments."""
         for tail, state in zip(self.tails, self._state, strict=True):
             log99, log999 = state["log99"][rows], state["log999"][rows]
-            begins = 2.0 * log999 - log99 if tail.far else log99
+            begins = log999 + _DECADES * (log999 - log99) if tail.far else log99
             threshold = np.where(state["seen"][rows] >= _ENOUGH, np.exp(np.minimum(begins, 700.0)), np.nan)
             held, known = block.above(tail.measure, threshold)
             with np.errstate(invalid="ignore"):

@@ -149,9 +149,10 @@ def as_large(one: Finding, other: Finding, signal: Signal) -> bool:
 def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bool:
     """Whether the cause of an incident at X is rather at Y: a part that carries it, or a whole that shares it.
 
-    The whole of a signal is the segment that has all of its observations, whatever its name.
+    The whole of a signal is the segment that has all of its observations, whatever its name. What began at another
+    time has another cause.
     """
-    if x.segment == y.segment or x.up != y.up:
+    if x.segment == y.segment or x.up != y.up or not near(x, y):
         return False
     if within(y.segment, x.segment):
         as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats

@@ -50,6 +50,13 @@ def test_the_whole_needs_evidence_of_its_own() -> None:
         assert better_owner(part, whole, LATENCY, effects) == moves  # type: ignore[arg-type]
 
 
+def test_an_excursion_of_the_whole_does_not_take_what_began_long_before() -> None:
+    effects = Diluted()
+    part = found(HALF, 2400, 1.15, 106.0)
+    assert not better_owner(part, found(FLEET, 10, 1.15, 10.0), LATENCY, effects)  # type: ignore[arg-type]
+    assert better_owner(part, found(FLEET, 2400, 1.15, 190.0), LATENCY, effects)  # type: ignore[arg-type]
+
+
 def test_one_signal_of_several_does_not_move_an_incident() -> None:
     """The whole fleet happens to show more errors than its part carries, but none of the retries."""
     desk, world = Desk(), World(OUTAGE)
