@@ -229,10 +229,10 @@ def shows(own: Mapping[str, Finding], found: Finding, signal: Signal, effects: E
     known = own.get(found.signal)
     if known is None:
         return False
-    return _began_within(known, found) and explains(known, found, signal, effects)
+    return began_within(known, found) and explains(known, found, signal, effects)
 
 
-def _began_within(known: Finding, found: Finding) -> bool:
+def began_within(known: Finding, found: Finding) -> bool:
     """Whether a change began while another was there, as far as its onset can tell.
 
     What is sparse is told in long panes, and the candidates for an onset lie a factor of up to three apart.

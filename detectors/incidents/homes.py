@@ -8,7 +8,7 @@ from detectors.incidents.docket import Docket
 from detectors.incidents.effects import VOLUME
 from detectors.incidents.findings import Finding, near
 from detectors.incidents.firing import Open, SeriesKey, seen_now
-from detectors.incidents.grouping import agrees, better_owner, cause_of, explains, shows
+from detectors.incidents.grouping import agrees, began_within, better_owner, cause_of, explains, shows
 from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View
 from detectors.incidents.places import within
 from detectors.incidents.shares import displaces
@@ -69,11 +69,11 @@ class Homes:
         signal, effects = self._view.signals[finding.signal], self._view.effects
         for entry in entries:
             for series in entry.series.values() if entry.has_room else ():
-                part = within(series.segment, finding.segment)
-                if series.signal != finding.signal or series.segment == FLEET or part:
+                other = series.signal != finding.signal or not series.frozen
+                if other or series.segment == FLEET or within(series.segment, finding.segment):
                     continue
                 known = series.finding
-                if near(known, finding) and explains(known, finding, signal, effects):
+                if began_within(known, finding) and explains(known, finding, signal, effects):
                     return entry
         return None
 
