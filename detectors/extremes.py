@@ -5,10 +5,11 @@ of n new observations, h above theta,
 
     log theta += g (h - (1 - q) n)        g = c_q / max(100, observations so far), at least c_q / 100,000
 
-with c_q the reciprocal density of a normal distribution of spread one in log units. The *tail* begins at the 99 %
-quantile. The *far* tail begins two decades of probability beyond the 99.9 % one, extrapolated: theta999 (theta999 /
-theta99)^2, where an exponential tail of the logarithms has one observation in a hundred thousand, and a lighter one
-hardly any. Two or three observations there are news however large the crowd.
+with c_q the reciprocal density of a normal distribution of spread one in log units. A tail begins at one of these
+quantiles: what makes a few answers many times slower shows ten times as clearly beyond the 99.9 % one, what makes
+many a little slower beyond the 99 % one. The *far* tail begins two decades of probability beyond the 99.9 % one,
+extrapolated: theta999 (theta999 / theta99)^2, where an exponential tail of the logarithms has one observation in a
+hundred thousand, and a lighter one hardly any. Two or three observations there are news however large the crowd.
 
 Score first, then learn: a window's shares are taken with the thresholds from before it, and segments whose share is
 under suspicion or part of an incident keep theirs.
@@ -24,11 +25,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from detectors.base import Bools, Columns, Floats, Ints, State
-from detectors.records import Signal
+from detectors.records import Signal, TailBegins
 from detectors.sketches.buckets import quantiles_by_row
 from detectors.sketches.window import WindowBlock
 
-_DECADES: Final = 2.0
+_DECADES: Final[dict[TailBegins, float]] = {"p99": 0.0, "p999": 1.0, "far": 3.0}
+"""Of probability beyond the 99 % quantile."""
 _C99: Final = 37.0
 _C999: Final = 297.0
 _FIRST: Final = 100.0
@@ -47,13 +49,13 @@ class Tail(NamedTuple):
     column: int
     """Of the signal."""
     measure: str
-    far: bool
+    begins: TailBegins
 
 
 def tails_of(signals: Sequence[Signal]) -> tuple[Tail, ...]:
     """The tails among the signals, in their order."""
     return tuple(
-        Tail(signal.name, column, signal.tail_of, signal.far)
+        Tail(signal.name, column, signal.tail_of, signal.tail)
         for column, signal in enumerate(signals)
         if signal.tail_of is not None
     )
@@ -81,7 +83,7 @@ class Extremes:
         """Write each tail's share and observations into its column; ``rows`` are those of the block's segments."""
         for tail, state in zip(self.tails, self._state, strict=True):
             log99, log999 = state["log99"][rows], state["log999"][rows]
-            begins = log999 + _DECADES * (log999 - log99) if tail.far else log99
+            begins = log99 + _DECADES[tail.begins] * (log999 - log99)
             threshold = np.where(state["seen"][rows] >= _ENOUGH, np.exp(np.minimum(begins, 700.0)), np.nan)
             held, known = block.above(tail.measure, threshold)
             with np.errstate(invalid="ignore"):

@@ -18,6 +18,7 @@ import msgspec
 
 Kind = Literal["rate", "ratio", "mean", "quantile", "mix"]
 Worse = Literal["up", "down", "both", "none"]
+TailBegins = Literal["", "p99", "p999", "far"]
 """Which way of a change is bad; ``none``: measured, and usable in rules, but another signal tells it better."""
 
 
@@ -44,8 +45,8 @@ class Signal(msgspec.Struct, frozen=True):
     """Which fields of which record it is read from, in words (for the reference)."""
     tail_of: str | None = None
     """The measure whose tail this is the share of; where that begins DETECT learns (``detectors.extremes``)."""
-    far: bool = False
-    """Of a tail: the far one."""
+    tail: TailBegins = ""
+    """Of a tail: where it begins."""
     measure: str = ""
     """What it is a statistic of, where others are as well; they move together, by chance too."""
 

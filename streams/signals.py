@@ -74,7 +74,7 @@ def _row(
     name: str, unit: str, kind: Kind, worse: Worse, source: str, reading: Reading
 ) -> tuple[Signal, Reading]:
     tail_of = reading.measure if reading.tail else None
-    signal = Signal(name, unit, kind, worse, source, tail_of, reading.tail == "far", reading.measure)
+    signal = Signal(name, unit, kind, worse, source, tail_of, reading.tail, reading.measure)
     return signal, reading
 
 
@@ -118,7 +118,15 @@ _TABLE: Final = (
         "ratio",
         "up",
         "share of `duration_ms` above the segment's usual p99",
-        Reading("duration_ms", tail="near"),
+        Reading("duration_ms", tail="p99"),
+    ),
+    _row(
+        "latency_p999_ratio",
+        "ratio",
+        "ratio",
+        "up",
+        "share of `duration_ms` above the segment's usual p99.9",
+        Reading("duration_ms", tail="p999"),
     ),
     _row("tokens_in_mean", "tokens", "mean", "both", "`tokens_in`", Reading("tokens_in")),
     _row(

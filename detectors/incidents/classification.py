@@ -31,7 +31,10 @@ LATENCY: Final = (
     *("latency_typical_ms", "latency_p50_ms"),
     *("ttft_typical_ms", "ttft_p50_ms", "tpot_typical_ms"),
 )
-LATENCY_TAIL: Final = ("latency_tail_ratio", "latency_p99_ms", "latency_p95_ms", "ttft_p95_ms")
+LATENCY_TAIL: Final = (
+    *("latency_tail_ratio", "latency_p999_ratio"),
+    *("latency_p99_ms", "latency_p95_ms", "ttft_p95_ms"),
+)
 TOKENS_IN: Final = ("tokens_in_typical", "tokens_in_mean")
 TOKENS_OUT: Final = ("tokens_out_typical", "tokens_out_mean")
 COST: Final = ("cost_typical_usd", "cost_per_request_usd", "cost_p50_usd")

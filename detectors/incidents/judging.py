@@ -101,7 +101,7 @@ def scene_at(
 
 
 def by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
-    """A change as large as it is by now, where it surely grows: the mean since the onset of what grows is half.
+    """A change as large as it surely is by now, where it grows: the mean since the onset of what grows is half.
 
     N nats are a deviation of sqrt(2 N) standard errors; a quarter of the time knows its level half as well.
     """
@@ -115,7 +115,9 @@ def by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
     doubt = _DOUBT * 2.0 * abs(size) / math.sqrt(2.0 * effect.nats)
     if lately * size <= 0.0 or abs(lately) - doubt < GROWING * abs(size):
         return effect
-    return effect._replace(observed=late.observed, expected=late.expected, shift=late.shift)
+    sure = 1.0 - doubt / abs(lately)
+    observed = late.expected + sure * (late.observed - late.expected)
+    return effect._replace(observed=observed, expected=late.expected, shift=sure * late.shift)
 
 
 def _is_clear(name: str, effect: Effect, own: Mapping[str, Finding], view: View) -> bool:

@@ -129,7 +129,11 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
     },
     "schema_change": {"attributes_mix": Bound(0.002, 0.01, impact=0.008)},
     "latency": dict.fromkeys(LATENCY, _LATENCY),
-    "latency_tail": {"latency_tail_ratio": Bound(0.005, 0.06, 0.1), "latency_p99_ms": Bound(0.3, NEVER)},
+    "latency_tail": {
+        "latency_tail_ratio": Bound(0.005, 0.06, 0.1),
+        "latency_p999_ratio": Bound(0.002, 0.024, 0.1),
+        "latency_p99_ms": Bound(0.3, NEVER),
+    },
     "context_growth": {"tokens_in_typical": Bound(0.2, 0.5, 0.1), "tokens_in_mean": Bound(0.2, 0.5, 0.1)},
     "cost_drift": dict.fromkeys(
         (

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.records import TailBegins
 from detectors.sketches.entries import MAX_SLOTS
 
 Stream = Literal["interaction", "feedback"]
@@ -112,7 +113,7 @@ class Reading(msgspec.Struct, frozen=True):
     per_event: bool = False
     typical: bool = False
     span: bool = False
-    tail: Literal["", "near", "far"] = ""
+    tail: TailBegins = ""
     who: Literal["", "number", "mean", "heaviest"] = ""
 
 

@@ -38,16 +38,21 @@ def play(extremes: Extremes, windows: int, seed: int, slow: float = 0.0, *, lear
 
 def test_the_near_tail_holds_one_in_a_hundred() -> None:
     assert play(
-        Extremes((Tail("latency_tail_ratio", 0, "duration_ms", far=False),)), 1500, 1
+        Extremes((Tail("latency_tail_ratio", 0, "duration_ms", begins="p99"),)), 1500, 1
     ) == pytest.approx(0.01, abs=0.003)
 
 
+def test_a_tail_may_begin_at_one_in_a_thousand() -> None:
+    tail = Tail("latency_p999_ratio", 0, "duration_ms", begins="p999")
+    assert play(Extremes((tail,)), 3000, 9) == pytest.approx(0.001, abs=0.0005)
+
+
 def test_the_far_tail_holds_next_to_nothing() -> None:
-    assert play(Extremes((Tail("latency_tail_ratio", 0, "duration_ms", far=True),)), 1500, 2) < 2e-4
+    assert play(Extremes((Tail("latency_tail_ratio", 0, "duration_ms", begins="far"),)), 1500, 2) < 2e-4
 
 
 def test_a_heavier_tail_shows_and_is_not_learned_while_it_must_not() -> None:
-    extremes = Extremes((Tail("latency_tail_ratio", 0, "duration_ms", far=False),))
+    extremes = Extremes((Tail("latency_tail_ratio", 0, "duration_ms", begins="p99"),))
     play(extremes, 1500, 3)
     assert play(extremes, 300, 4, slow=0.05, learn=False) == pytest.approx(0.06, abs=0.015)
     assert play(extremes, 300, 5, learn=False) == pytest.approx(0.01, abs=0.005)
@@ -55,7 +60,7 @@ def test_a_heavier_tail_shows_and_is_not_learned_while_it_must_not() -> None:
 
 def test_nothing_is_said_before_enough_was_seen_and_after_a_reset() -> None:
     extremes, rng = (
-        Extremes((Tail("latency_tail_ratio", 0, "duration_ms", far=False),)),
+        Extremes((Tail("latency_tail_ratio", 0, "duration_ms", begins="p99"),)),
         np.random.default_rng(6),
     )
     extremes.grow(1)
@@ -69,7 +74,9 @@ def test_nothing_is_said_before_enough_was_seen_and_after_a_reset() -> None:
 
 
 def test_a_stored_state_goes_on_exactly() -> None:
-    first, second = (Extremes((Tail("latency_tail_ratio", 0, "duration_ms", far=True),)) for _ in range(2))
+    first, second = (
+        Extremes((Tail("latency_tail_ratio", 0, "duration_ms", begins="far"),)) for _ in range(2)
+    )
     play(first, 100, 7)
     second.from_state(first.to_state())
     assert play(first, 200, 8) == play(second, 200, 8)
@@ -78,8 +85,8 @@ def test_a_stored_state_goes_on_exactly() -> None:
 
 def test_tails_are_found_by_name_when_there_are_others() -> None:
     known, other = (
-        Tail("latency_tail_ratio", 0, "duration_ms", far=False),
-        Tail("ttft_tail_ratio", 0, "ttft_ms", far=False),
+        Tail("latency_tail_ratio", 0, "duration_ms", begins="p99"),
+        Tail("ttft_tail_ratio", 0, "ttft_ms", begins="p99"),
     )
     first, second = Extremes((known,)), Extremes((other, known))
     play(first, 50, 1)
