@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +15,7 @@ from streams.backtest.branch import Result, run_branch
 from streams.backtest.jobs import Job
 from streams.backtest.warmup import Snapshots, WarmUp, code_key
 from streams.config import Config
+from streams.pools import pool_of
 
 _DECODER: Final = msgspec.json.Decoder(Result)
 
@@ -96,7 +96,7 @@ def _branches(
         yield from map(run, jobs)
         return
     processes = min(settings.processes, len(jobs))
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with pool_of(processes) as pool:
         waiting: set[Future[Result]] = {pool.submit(run, job) for job in jobs}
         try:
             while waiting:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final, cast
@@ -15,6 +13,7 @@ import orjson
 
 from detectors.series.detector import DEFAULT_ARL, KINDS, Kind
 from streams.commands.common import BAD_USAGE, FAILED, fail, progress_bar
+from streams.pools import pool_of
 from streams.series.run import Outcome, detect_file
 
 _WORTH_PROCESSES_BYTES: Final = 4_000_000
@@ -122,7 +121,7 @@ def _detect(outputs: dict[Path, Path], kind: Kind, arl: float, plot: bool) -> It
     if processes < 2 or size_bytes < _WORTH_PROCESSES_BYTES:
         yield from map(one, outputs, outputs.values())
         return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with pool_of(processes) as pool:
         yield from pool.map(one, outputs, outputs.values())
 
 
