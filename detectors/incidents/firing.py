@@ -10,7 +10,7 @@ import msgspec
 from detectors.incidents.effects import VOLUME, Effect
 from detectors.incidents.findings import Finding
 from detectors.incidents.grouping import better_owner
-from detectors.incidents.judging import Conclusion, View, by_now
+from detectors.incidents.judging import Conclusion, View, by_now, seen_now
 from detectors.incidents.places import relative_size
 from detectors.incidents.shares import displaces
 from detectors.records import Evidence, Incident, Member, SegmentKey, Severity
@@ -238,16 +238,6 @@ def better_place(entry: Open, view: View) -> SeriesKey | None:
     ]
     best = min(better, key=lambda f: (-f.effect.nats, f.segment), default=None)
     return None if best is None else SeriesKey(best.segment, best.signal)
-
-
-def seen_now(found: Finding, view: View) -> Finding:
-    """A finding with what its series shows now: what was seen earlier does not compare with what is seen later."""
-    effect = view.effects.effect(found.segment, found.signal)
-    if effect is None:
-        return found
-    if effect.nats < found.effect.nats:  # what is stored has no memory of what came
-        return found._replace(effect=found.effect._replace(came=effect.came))
-    return Finding(found.segment, found.signal, effect, view.now_ms)
 
 
 def _agreed(own: Mapping[str, Finding], segment: SegmentKey, view: View) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from detectors.incidents.docket import Docket
 from detectors.incidents.effects import VOLUME
 from detectors.incidents.findings import Finding, near
-from detectors.incidents.firing import Open, SeriesKey, seen_now
+from detectors.incidents.firing import Open, SeriesKey
 from detectors.incidents.grouping import agrees, began_within, better_owner, cause_of, explains, shows
-from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View
+from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View, seen_now
 from detectors.incidents.places import within
 from detectors.incidents.shares import displaces
 from detectors.records import FLEET, Evidence, SegmentKey

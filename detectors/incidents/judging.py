@@ -80,24 +80,31 @@ def scene_at(
     owner: SegmentKey, own: Mapping[str, Finding], view: View, changes: tuple[AnnouncedChange, ...]
 ) -> Scene:
     """Everything that is known at the owner."""
-    moved = {name: found.effect for name, found in own.items()}
+    moved = {name: seen_now(found, view).effect for name, found in own.items()}
     flat = set()
     for name in view.signals:
-        effect = view.effects.effect(owner, name)
+        effect = None if name in own else view.effects.effect(owner, name)
         if effect is None:
             continue
         found = Finding(owner, name, effect, view.now_ms)
-        known = moved.get(name)
-        if known is not None:
-            if effect.nats > known.nats and found.up == own[name].up:
-                moved[name] = effect
-        elif effect.nats < FLAT_NATS:
+        if effect.nats < FLAT_NATS:
             flat.add(name)
         elif _counts(found, view) and _belongs(found, own, view):
             moved[name] = effect
     moved = {name: by_now(owner, name, effect, view) for name, effect in moved.items()}
     clear = frozenset(name for name, effect in moved.items() if _is_clear(name, effect, own, view))
     return Scene(owner, moved, frozenset(flat), changes, taken_over(owner, own, view), view.signals, clear)
+
+
+def seen_now(found: Finding, view: View) -> Finding:
+    """A finding with what its series shows now, if that is as clear: what was seen earlier does not compare."""
+    effect = view.effects.effect(found.segment, found.signal)
+    if effect is None:
+        return found
+    now = Finding(found.segment, found.signal, effect, view.now_ms)
+    if effect.nats < found.effect.nats or now.up != found.up:  # what is stored has no memory of what came
+        return found._replace(effect=found.effect._replace(came=effect.came))
+    return now
 
 
 def by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
