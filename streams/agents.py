@@ -11,6 +11,7 @@ from typing import Any
 
 from streams import client
 from streams.aggregating import AggregateDriver
+from streams.aligning import Reached
 from streams.app import ChunkApp
 from streams.config import Config
 from streams.deciding import DecideDriver
@@ -69,7 +70,7 @@ class DetectWorker(Worker):
             consumer = self.app.chunk_consumer
             delivery = Delivery(self.app.exact_producer.client, self.vitals)
             self._aggregate = AggregateDriver(
-                self.config, consumer, delivery, self.fail, self._sources_total, self.vitals
+                self.config, consumer, delivery, self.fail, self._sources_total, self.vitals, self._reached
             )
             self._decide = DecideDriver(
                 self.config,
@@ -85,6 +86,12 @@ class DetectWorker(Worker):
         for begin in begins:
             if begin.tp.topic == PARTIALS:
                 self._decide.begin(begin)
+
+    async def _reached(self) -> Reached | None:
+        """How far DECIDE is, on this worker or on another one."""
+        if self._decide is not None and (decide := self._decide.decide) is not None:
+            return None if decide.reached_ms is None else Reached(decide.reached_ms)
+        return Reached.decode(await self.app.chunk_consumer.metadata(TP(PARTIALS, 0)))
 
     def revoke(self, tps: set[TP]) -> None:
         if self._aggregate is not None and self._decide is not None:
@@ -119,6 +126,7 @@ class DetectWorker(Worker):
         return {
             "records": self._aggregate.records,
             "open_windows": self._aggregate.open_windows,
+            "held": self._aggregate.held,
             "watermark_ms": self._aggregate.watermark_ms,
             "partials": self._decide.records,
             "checkpoints": self._decide.checkpoints,

@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
 
+from streams.aligning import Alignment, Reached
 from streams.config import Config
 from streams.delivery import LONGEST_PAUSE_SECS, OUTAGE_SECS, Delivery, DeliveryFailed, passes
 from streams.faultpoints import faultpoint
@@ -93,7 +94,7 @@ class AggregateDriver:
     """All input partitions of this worker.
 
     ``fail`` is called once with what the worker cannot go on from; ``sources_total`` is the number of input
-    partitions that the cluster has.
+    partitions that the cluster has; ``reached`` asks how far DECIDE is.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class AggregateDriver:
         fail: Callable[[BaseException], None],
         sources_total: int,
         vitals: Vitals,
+        reached: Callable[[], Awaitable[Reached | None]],
     ) -> None:
         self._config = config
         self._consumer = consumer
@@ -113,6 +115,8 @@ class AggregateDriver:
         self._vitals = vitals
         self._runs: dict[TP, _Run] = {}
         self._told = Seldom()
+        ahead_ms = config.limits.windows_ahead * config.base_window_ms
+        self._alignment = Alignment(ahead_ms, consumer.hold, reached)
         self.records = 0
 
     def begin(self, begins: Iterable[Begin]) -> None:
@@ -166,6 +170,7 @@ class AggregateDriver:
                 if run.first is None:
                     run.first = item.records[0].offset
                 run.next_offset = item.records[-1].offset + 1
+                self._alignment.look(run.tp, run.aggregate.watermark_ms)
                 await self._carry_out(run, step)
                 run.done += 1
                 run.trouble = None
@@ -242,8 +247,12 @@ class AggregateDriver:
             # Counted tick by tick: after a pause of the process (or a suspended laptop) only one tick has passed.
             elapsed_ms = int(min(now - before, 2 * TICK_SECS) * 1000)
             before = now
+            await self._align()
             due = []
-            busy = any(seen.get((run.tp, run.epoch)) != run.taken for run in self._runs.values())
+            busy = any(
+                seen.get((run.tp, run.epoch)) != run.taken or run.tp in self._alignment.held
+                for run in self._runs.values()
+            )
             for run in self._runs.values():
                 if run.taken != run.done or seen.get((run.tp, run.epoch)) != run.taken:
                     run.quiet_ms = run.told_ms = 0
@@ -262,6 +271,12 @@ class AggregateDriver:
                     await self._tell_quiet(due)
                 except (Superseded, KafkaError, TimeoutError) as error:
                     log.info("no partition is said to be idle now", reason=str(error))
+
+    async def _align(self) -> None:
+        try:
+            await self._alignment.renew({tp: run.aggregate.watermark_ms for tp, run in self._runs.items()})
+        except (Superseded, KafkaError, TimeoutError) as error:
+            log.info("how far the windows are closed is not known now", reason=str(error))
 
     async def _tell_quiet(self, due: list[_Run]) -> None:
         standing = await self._consumer.standing(run.tp for run in due)
@@ -294,6 +309,11 @@ class AggregateDriver:
         return sum(run.aggregate.open_windows for run in self._runs.values())
 
     @property
+    def held(self) -> int:
+        """Partitions that are not fetched: they are ahead."""
+        return len(self._alignment.held)
+
+    @property
     def watermark_ms(self) -> int | None:
         """The largest watermark of this worker's partitions."""
         marks = [m for run in self._runs.values() if (m := run.aggregate.watermark_ms) is not None]
@@ -307,6 +327,7 @@ class AggregateDriver:
     def measure(self) -> Iterator[Value]:
         """What the stages of this worker have counted, for metrics; see also ``Vitals.counters``."""
         yield Value("tidewatch_open_windows", (), self.open_windows)
+        yield Value("tidewatch_partitions_held", (), self.held)
         for run in self._runs.values():
             yield from _counted(run)
 

@@ -42,3 +42,5 @@ class Standing(NamedTuple):
     """The next offset that a fetch will bring; None while unknown."""
     end: int
     """The high watermark, asked of the broker just now."""
+    held: bool = False
+    """Not fetched on purpose: it is ahead of the others."""

@@ -158,6 +158,11 @@ class LimitsConfig(_Section):
     open_windows: int = Field(
         8640, ge=10, description="Base windows open at once in one partition; the oldest is sealed beyond it."
     )
+    windows_ahead: int = Field(
+        360,
+        ge=12,
+        description="Base windows that a partition is read beyond the last closed one; then it waits for others.",
+    )
     window_segments: int = Field(
         100_000, ge=100, description="Segments that AGGREGATE keeps for one segmentation and window."
     )

@@ -232,6 +232,12 @@ class Decide:
         }
 
     @property
+    def reached_ms(self) -> int | None:
+        """The end of the last closed window; before the first one, where the first begins that waits for others."""
+        state = self._closing.state
+        return min(state.sealed, default=None) if state.closed_until_ms is None else state.closed_until_ms
+
+    @property
     def progress(self) -> dict[str, int | None]:
         """For views and metrics: how far it is, and how much it watches."""
         state = self._closing.state

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 import structlog
 from aiokafka.errors import KafkaError
 
+from streams.aligning import Reached
 from streams.config import Config
 from streams.delivery import Delivery
 from streams.faultpoints import faultpoint
@@ -29,6 +30,7 @@ from streams.transport import TP, Begin, Chunk, ChunkConsumer, Superseded
 
 INBOX_CHUNKS = 2
 CLAIM_SECS = 2.0
+REACHED_SECS = 1.0
 SLICE_SECS = 0.05
 """How long records are worked on before other tasks (heartbeats, deliveries) have a turn."""
 
@@ -44,6 +46,8 @@ class _Run:
         """Set when the checkpoint is loaded: chunks before it are not wanted."""
         self.inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(INBOX_CHUNKS)
         self.taken = 0
+        self.saved: int | None = None
+        """The position of the last checkpoint."""
         self.task: asyncio.Task[None] | None = None
 
     def forget(self) -> None:
@@ -126,7 +130,12 @@ class DecideDriver:
             begin = await self._consumer.rewind(run.begin.tp, restored.log.read_from)
             self._tell(restored.troubles)
             self.decide, run.epoch = restored.decide, begin.epoch
-            await self._consume(run, restored, store)
+            run.saved = restored.decide.next_offset or None
+            telling = asyncio.create_task(self._tell_reached(run, restored.decide))
+            try:
+                await self._consume(run, restored, store)
+            finally:
+                telling.cancel()
         except Superseded:
             if self._run is run:
                 self.revoke()
@@ -183,7 +192,7 @@ class DecideDriver:
         decide = restored.decide
         interval = self._config.checkpoint.interval_secs
         due = time.monotonic() + interval
-        saved = decide.next_offset
+        run.saved = decide.next_offset or None
         stopping = False
         while not stopping:
             chunk: Chunk | None = None
@@ -199,8 +208,8 @@ class DecideDriver:
                         return
                 await self._take(chunk, restored)
             if stopping or time.monotonic() >= due:
-                if decide.next_offset != saved and await self._checkpoint(run, restored, store):
-                    saved = decide.next_offset
+                if decide.next_offset != (run.saved or 0):
+                    await self._checkpoint(run, restored, store)
                 due = time.monotonic() + interval
 
     async def _take(self, chunk: Chunk, restored: Restored) -> None:
@@ -246,8 +255,8 @@ class DecideDriver:
                 self._vitals.count("tidewatch_alerts_total", kind)
                 self._vitals.alert_delays.add(max(0.0, time.time() - appended_ms / 1000))
 
-    async def _checkpoint(self, run: _Run, restored: Restored, store: StateStore) -> bool:
-        """Whether it is saved. If not, we go on: a full disk must not hold up alerts, and the log has the rest."""
+    async def _checkpoint(self, run: _Run, restored: Restored, store: StateStore) -> None:
+        """If it cannot be saved we go on: a full disk must not hold up alerts, and the log has the rest."""
         position = restored.decide.next_offset
         started = time.monotonic()
         state = restored.decide.snapshot()
@@ -257,22 +266,39 @@ class DecideDriver:
         except StateUnavailable as error:
             if self._told():
                 log.error("the checkpoint cannot be saved; going on without", error=str(error))
-            return False
+            return
         if self._told.over():
             log.info("the checkpoint can be saved again")
         faultpoint("decide.saved")
+        run.saved = position
         self.checkpoints += 1
         self._vitals.count("tidewatch_checkpoints_total")
         now = time.monotonic()
         self._checkpoint_secs = (now, now - started, len(state))
-        tp: TP = run.begin.tp
         try:
-            await self._consumer.commit_exact({tp: position}, {tp: run.epoch})
+            await self._commit(run, restored.decide)
             faultpoint("decide.committed")
         except KafkaError as error:
             # The checkpoint is what counts; the group's offset only shows the lag.
             log.warning("the offset of the checkpoint is not committed yet", error=str(error))
-        return True
+
+    async def _commit(self, run: _Run, decide: Decide) -> None:
+        """The position of the last checkpoint, and beside it how far the windows are closed by now."""
+        if run.saved is not None:
+            tp: TP = run.begin.tp
+            reached = decide.reached_ms
+            told = "" if reached is None else Reached(reached).encode()
+            await self._consumer.commit_exact({tp: run.saved}, {tp: run.epoch}, {tp: told})
+
+    async def _tell_reached(self, run: _Run, decide: Decide) -> None:
+        """Once a second: other workers hold partitions that are far ahead of this."""
+        told: int | None = None
+        while True:
+            await asyncio.sleep(REACHED_SECS)
+            if decide.reached_ms != told:
+                told = decide.reached_ms
+                with contextlib.suppress(KafkaError, Superseded):  # what reads the log finds out
+                    await self._commit(run, decide)
 
     def measure(self) -> Iterator[Value]:
         """For metrics."""
@@ -282,6 +308,7 @@ class DecideDriver:
         progress = decide.progress
         if (until_ms := progress["closed_until_ms"]) is not None:
             yield Value("tidewatch_watermark_delay_seconds", (), time.time() - until_ms / 1000)
+        yield Value("tidewatch_windows_pending", (), progress["windows_pending"] or 0)
         for name in ("windows_closed", "partials_ignored"):
             yield Value(f"tidewatch_{name}_total", (), progress[name] or 0)
         yield Value("tidewatch_segments", (), progress["segments"] or 0)

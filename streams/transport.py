@@ -20,7 +20,6 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import aiokafka
-import faust
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
@@ -43,18 +42,6 @@ FETCH_MAX_WAIT_MS = 100
 its next records wait until that fetch returns. With all other partitions silent this is the delay of an alert."""
 
 
-class ChunkSchema(faust.Schema):  # type: ignore[misc]
-    """Passes the chunk through: no deserialisation in Faust, whose decode errors acknowledge and stall."""
-
-    def compile(self, app: Any, **_: Any) -> Any:
-        create_event = app.create_event
-
-        async def decode(message: Any, *, propagate: bool = False) -> Any:
-            return create_event(None, message.value, message.headers, message)
-
-        return decode
-
-
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread; all methods with an underscore run in it, on its own event loop."""
 
@@ -63,6 +50,8 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self.kafka: KafkaConfig = self.transport.kafka
         self.epochs: dict[TP, int] = {}
         self.fetches = 0
+        self.held: frozenset[TP] = frozenset()
+        """Not fetched at present; replaced as a whole, from another thread."""
         self._handed_over: dict[TP, int] = {}
         self._epoch_numbers = itertools.count(1)
         self._committer = Committer(lambda: self._ensure_consumer()._coordinator, self._refusal)
@@ -162,21 +151,23 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._coordinator.check_errors()
         size = self.kafka.chunk_records
         urgent = {tp for tp in active_partitions if tp.topic in self.transport.urgent}
-        others = active_partitions - urgent
+        others = active_partitions - urgent - self.held
         chunks: list[Chunk] = []
         make_lean(fetcher)
         with fetcher._subscriptions.fetch_context():
             # Decisions must not queue behind a backlog of inputs.
             if urgent:
                 chunks += self._label(await fetcher.fetched_records(urgent, timeout=0))
-            wanted = others if chunks else active_partitions
+            wanted = others if chunks else urgent | others
+            wait_secs = 0 if chunks else timeout
             if wanted:  # an empty set would mean all
-                wait_secs = 0 if chunks else timeout
                 fetched = await fetcher.fetched_records(wanted, timeout=wait_secs, max_records=4 * size)
                 chunks += self._label(fetched)
                 for topic_partition in fetched.keys() & fetcher._records.keys():
                     # Else it would be served until nothing fetched is left of it, while the others stand still.
                     fetcher._records.move_to_end(topic_partition)
+            elif wait_secs:
+                await asyncio.sleep(wait_secs)
         self.fetches += 1
         return chunks
 
@@ -211,6 +202,13 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def standing(self, tps: Iterable[TP]) -> dict[TP, Standing]:
         return await self._in_thread(self._standing(list(tps)))
 
+    async def metadata(self, tp: TP) -> str:
+        return await self._in_thread(self._metadata(TopicPartition(tp.topic, tp.partition)))
+
+    async def _metadata(self, tp: TopicPartition) -> str:
+        committed = await self._ensure_consumer()._coordinator.fetch_committed_offsets([tp])
+        return committed[tp].metadata if tp in committed else ""
+
     async def _in_thread(self, work: Coroutine[Any, Any, T]) -> T:
         """Not by Faust's queue of calls: it has two places, and fetches wait in it behind slow requests."""
         try:
@@ -232,7 +230,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 continue
             state = consumer._subscription.subscription.assignment.state_value(topic_partition)
             position = state.position if state.has_valid_position else None
-            standing[tp] = Standing(epoch, self._handed_over[tp], position, end)
+            standing[tp] = Standing(epoch, self._handed_over[tp], position, end, tp in self.held)
         return standing
 
 
@@ -333,6 +331,14 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         """How far each partition is; partitions that are not ours are left out."""
         return await self._thread.standing(tps)
 
+    async def metadata(self, tp: TP) -> str:
+        """What was committed last beside the offset of a partition of the group, whoever reads it."""
+        return await self._thread.metadata(tp)
+
+    def hold(self, tps: frozenset[TP]) -> None:
+        """Fetch nothing of these partitions, and of all others again."""
+        self._thread.held = tps
+
     def failure(self) -> BaseException | None:
         """What ended one of the consumer's background tasks, if any did; Faust would not notice."""
         return consumer_failure(self._thread._consumer)
@@ -381,7 +387,6 @@ __all__ = [
     "Begin",
     "Chunk",
     "ChunkConsumer",
-    "ChunkSchema",
     "ChunkTransport",
     "ExactProducer",
     "Standing",

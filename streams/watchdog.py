@@ -6,6 +6,7 @@ its error, a dead fetcher. Liveness of the process tells nothing; progress does.
 * a dead background task of a client can never recover: the worker ends at once;
 * a partition with records that stands still, while no call to others is out, is a hang: nobody works on it;
 * while a call to the broker or the store is out, standing still is theirs, up to the (much longer) limit of a call;
+* a partition that is not fetched because it is ahead of others stands still on purpose;
 * loading a checkpoint must get on: it may take long, but not without a step;
 * without an answer of the broker nobody can tell whether there is anything to do: no time counts.
 
@@ -85,7 +86,7 @@ class Watchdog:
             moved = tp not in self._last or self._last[tp] != done
             if moved or (begun and _caught_up(done, standing.get(tp))):
                 self._still_secs[tp] = 0.0
-            elif not held_up:
+            elif not held_up and not _is_held(standing.get(tp)):
                 self._still_secs[tp] = self._still_secs.get(tp, 0.0) + elapsed_secs
             self._last[tp] = done
             if (view := standing.get(tp)) is not None:
@@ -136,6 +137,10 @@ class Watchdog:
         still_secs = self._still_secs[tp]
         end = self._ends.get(tp, "?")
         return f"{tp.topic}-{tp.partition} stands at {self._last[tp]} of {end} for {still_secs:.0f} s"
+
+
+def _is_held(view: Standing | None) -> bool:
+    return view is not None and view.held
 
 
 def _caught_up(done: int | None, view: Standing | None) -> bool:

@@ -58,6 +58,14 @@ _TABLE: Final = (
         "tidewatch_open_windows", "gauge", "windows", (), "detect", "Base windows that AGGREGATE has open.",
     ),
     Metric(
+        "tidewatch_windows_pending", "gauge", "windows", (), "detect",
+        "Windows that some partitions have sealed and others have not; on the worker with DECIDE.",
+    ),
+    Metric(
+        "tidewatch_partitions_held", "gauge", "partitions", (), "detect",
+        "Input partitions that are not fetched until the others have come up (`limits.windows_ahead`).",
+    ),
+    Metric(
         "tidewatch_watermark_delay_seconds", "gauge", "seconds", (), "detect",
         "Now minus the end of the last closed window; on the worker with DECIDE.",
     ),

@@ -58,6 +58,11 @@ LIMITS: Final = (
         'what comes for it is `tidewatch_records_skipped_total{reason="late"}`',
     ),
     Limit(
+        "windows that a partition is read beyond the last closed one", _set("limits.windows_ahead"),
+        "it waits on the broker until the others have come up; what is in hand is worked on",
+        "`tidewatch_partitions_held`, `tidewatch_windows_pending`, `tidewatch_lag_records`",
+    ),
+    Limit(
         "segments of a segmentation in one window and partition", _set("limits.window_segments"),
         "those with the largest checksum are added up as `__other__`, known or not",
         _cap("segments of a window"),

@@ -27,6 +27,7 @@ class View:
     done: dict[TP, int | None] = field(default_factory=lambda: {PARTITION: 50})
     position: int | None = 50
     broker: bool = True
+    held: bool = False
     joined: bool = True
     vitals: Vitals = field(default_factory=Vitals)
 
@@ -36,7 +37,9 @@ class View:
     def look(self, secs: float) -> list[str]:
         """Let time go by, a second at a time; the reasons at its end."""
         for _ in range(int(secs)):
-            standing = {PARTITION: Standing(1, 0, self.position, self.end)} if self.broker else None
+            standing = (
+                {PARTITION: Standing(1, 0, self.position, self.end, self.held)} if self.broker else None
+            )
             self.watchdog.look({PARTITION} if self.joined else None, standing, self.done, 1.0)
         return self.watchdog.reasons()
 
@@ -47,6 +50,14 @@ def test_a_lag_that_stands_still_is_not_ready_and_then_ends_the_worker() -> None
     assert view.look(1) == ["llm.interactions-0 stands at 50 of 100 for 4 s"]
     with pytest.raises(Stalled, match=r"llm\.interactions-0 stands at 50 of 100"):
         view.look(6)
+
+
+def test_a_partition_that_is_held_stands_still_on_purpose() -> None:
+    view = View(held=True)
+    assert view.look(60) == []
+    view.held = False
+    with pytest.raises(Stalled):
+        view.look(12)
 
 
 def test_progress_makes_it_ready_again() -> None:
