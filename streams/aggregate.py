@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from detectors.records import stable_id
-from streams.clock import Clock
+from streams.clock import decode_clocks, encode_clocks
 from streams.config import Config
 from streams.contents import ChangeContent, Content, SketchContent
 from streams.deadletters import RateCap, encode_dead_letter
@@ -76,8 +76,10 @@ class Aggregate:
             max_open=config.limits.open_windows,
             keep_late=self._stream != "interaction",
         )
-        if clock := Clock.decode(metadata):
-            self._windows.resume(clock)
+        self._clocks = decode_clocks(metadata)
+        """What was sealed by decision, and where, as far as it may be read again; committed with the offset."""
+        self._to_come = deque(self._clocks)
+        """Those that an attempt before this one has decided, until we are there."""
         self._letters = RateCap(self._stream, config.limits.dead_letters_per_1000)
         self._next_offset = 0
         self._committed_offset: int | None = None
@@ -122,8 +124,21 @@ class Aggregate:
         if self._idle:
             self._idle, self._quiet_ms = False, 0
             messages.append(self._watermark())
+        while self._to_come and records[-1].offset >= self._to_come[0].at_offset:
+            clock = self._to_come.popleft()
+            first = next(at for at, record in enumerate(records) if record.offset >= clock.at_offset)
+            messages += self._take(records[:first], now_ms)
+            self._windows.advance(clock.max_event_ms)
+            messages += self._seal(clock.sealed_until_ms)
+            records = records[first:]
+        messages += self._take(records, now_ms)
+        return self._step(messages)
+
+    def _take(self, records: Sequence[Record], now_ms: int) -> list[Message]:
+        if not records:
+            return []
         chunk = decode_chunk(self._stream, records, now_ms, append_times_ms(records))
-        messages += self._dead_letters(records, chunk.bad)
+        messages = self._dead_letters(records, chunk.bad)
         self._unknown_fields += chunk.unknown.total
         self._empty += len(chunk.empty)
         self._next_offset = records[-1].offset + 1
@@ -132,12 +147,24 @@ class Aggregate:
             joining = records if everything else [records[at] for at in chunk.indices]
             self._join(joining, chunk.events)
         messages += self._seal(None)
-        return self._step(messages)
+        return messages
 
     def advance(self, event_ms: int) -> AggregateStep:
         """Event time has reached ``event_ms``, as another stream of the same time-ordered input shows."""
         self._windows.advance(event_ms)
         return self._step(self._seal(None))
+
+    def decide(self) -> str:
+        """What to commit before what is open is sealed by ``settle`` or ``idle``; empty when nothing is open."""
+        clock = self._windows.clock_when_sealed(self._next_offset) if self._windows else None
+        if clock is None:
+            return ""
+        self._clocks = [*(before for before in self._clocks if before.at_offset < clock.at_offset), clock]
+        return encode_clocks(self._clocks)
+
+    def settle(self) -> AggregateStep:
+        """Seal what is open, as was decided."""
+        return self._step(self._seal(self._windows.end_of_open_ms()))
 
     def idle(self, quiet_ms: int) -> AggregateStep:
         """The source is caught up and has been quiet for ``quiet_ms``: seal what is open, and say so."""
@@ -146,8 +173,12 @@ class Aggregate:
         return self._step(messages)
 
     def _step(self, messages: list[Message]) -> AggregateStep:
-        clock = self._windows.clock
-        return AggregateStep(messages, self._offset_to_commit(), clock.encode() if clock else "")
+        needed = self._windows.first_needed_offset
+        if needed is not None:
+            self._clocks = [clock for clock in self._clocks if clock.at_offset >= needed]
+        elif not self._to_come and (clock := self._windows.clock_when_sealed(self._next_offset)):
+            self._clocks = [clock]
+        return AggregateStep(messages, self._offset_to_commit(), encode_clocks(self._clocks))
 
     def _dead_letters(self, records: Sequence[Record], bad: list[tuple[int, BadRecord]]) -> list[Message]:
         self._refused.update(reason.reason for _, reason in bad)

@@ -50,8 +50,12 @@ class _Trouble(NamedTuple):
     times: int
 
 
-class _Quiet(int):
-    """In an inbox: the partition has been caught up and quiet for this many milliseconds."""
+class _Quiet(NamedTuple):
+    """In an inbox: the partition is read to its end, and nothing has come for some time."""
+
+    ms: int
+    offset: int
+    """To commit: the first record that is still needed."""
 
 
 class _Run:
@@ -164,7 +168,7 @@ class AggregateDriver:
             await self._carry_out(run, run.aggregate.start())
             while (item := await run.inbox.get()) is not None:
                 if isinstance(item, _Quiet):
-                    await self._carry_out(run, run.aggregate.idle(int(item)))
+                    await self._settle(run, item)
                     continue
                 step = run.aggregate.add(item.records, time.time_ns() // 1_000_000)
                 if run.first is None:
@@ -280,21 +284,35 @@ class AggregateDriver:
 
     async def _tell_quiet(self, due: list[_Run]) -> None:
         standing = await self._consumer.standing(run.tp for run in due)
-        quiet = [run for run in due if _caught_up(run, standing.get(run.tp))]
-        if not quiet:
-            return
-        # Proves that the group still takes us for the owner: a worker that was paused must not speak for
-        # partitions that another one reads now.
-        offsets = {run.tp: _offset_of(run, standing[run.tp]) for run in quiet}
-        epochs = {run.tp: run.epoch for run in quiet}
-        metadata = {run.tp: run.metadata for run in quiet}
-        await self._consumer.commit_exact(offsets, epochs, metadata)
-        faultpoint("aggregate.vouched")
-        for run in quiet:
-            if self._runs.get(run.tp) is run and run.taken == run.done and run.inbox.empty():
+        for run in due:
+            if self._runs.get(run.tp) is run and run.inbox.empty() and _caught_up(run, standing.get(run.tp)):
                 run.told_ms = run.quiet_ms
-                run.needed = offsets[run.tp]
-                run.inbox.put_nowait(_Quiet(run.quiet_ms))
+                run.inbox.put_nowait(_Quiet(run.quiet_ms, _offset_of(run, standing[run.tp])))
+
+    async def _settle(self, run: _Run, quiet: _Quiet) -> None:
+        """Seal what a quiet partition has open, and vouch for it.
+
+        The commit before it says what is sealed and where, for whoever reads on after us. And it proves that the
+        group still takes us for the owner: a worker that was paused must not speak for partitions that another one
+        reads now.
+        """
+        if not run.inbox.empty():
+            return
+        decision = run.aggregate.decide()
+        metadata = decision or run.metadata
+        try:
+            await self._consumer.commit_exact({run.tp: quiet.offset}, {run.tp: run.epoch}, {run.tp: metadata})
+        except (KafkaError, TimeoutError) as error:
+            if decision:
+                raise  # it may be there, or not
+            log.info("a partition is not said to be idle now", reason=str(error))
+            return
+        run.needed, run.metadata = quiet.offset, metadata
+        faultpoint("aggregate.vouched")
+        if run.inbox.empty():
+            await self._carry_out(run, run.aggregate.idle(quiet.ms))
+        elif decision:  # something has come meanwhile, which others may have seen before we speak
+            await self._carry_out(run, run.aggregate.settle())
 
     async def stop(self) -> None:
         """Finish what is in the inboxes; everything that may be committed is committed."""

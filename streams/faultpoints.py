@@ -17,7 +17,7 @@ FAULTPOINTS: Final[dict[str, str]] = {
     "delivery.before-last": "all but the last record of each topic are durable: partials without their watermark",
     "aggregate.sent": "the watermark is durable; its offset is not committed",
     "aggregate.committed": "the offset is committed",
-    "aggregate.vouched": "an idle source has proved that it is ours; its windows are not sealed",
+    "aggregate.vouched": "an idle source is proved to be ours, and what it seals is committed; nothing is sealed",
     "decide.before-send": "windows are closed; nothing about them is sent",
     "decide.sent": "summaries, anomalies, incidents and alerts are durable; no snapshot has them",
     "decide.saved": "the snapshot is durable; its offset is not committed",

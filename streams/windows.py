@@ -61,16 +61,12 @@ class Windows:
         self.max_event_ms: int | None = None
         self.sealed_until_ms: int | None = None
 
-    def resume(self, clock: Clock) -> None:
-        """Go on where another ``Windows`` of this source had sealed all it had."""
-        self.max_event_ms, self.sealed_until_ms = clock.max_event_ms, clock.sealed_until_ms
-
-    @property
-    def clock(self) -> Clock | None:
-        """The time to go on from, where nothing is open."""
-        if self._open or self.max_event_ms is None or self.sealed_until_ms is None:
+    def clock_when_sealed(self, at_offset: int) -> Clock | None:
+        """The time to go on from before the record at ``at_offset``, with all sealed that is open now."""
+        sealed_ms = self.end_of_open_ms() or self.sealed_until_ms
+        if self.max_event_ms is None or sealed_ms is None:
             return None
-        return Clock(self.max_event_ms, self.sealed_until_ms)
+        return Clock(self.max_event_ms, sealed_ms, at_offset)
 
     def __len__(self) -> int:
         return len(self._open)
