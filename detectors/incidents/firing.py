@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from detectors.incidents.effects import VOLUME, Effect
-from detectors.incidents.findings import NEAR_SHARE, Finding
+from detectors.incidents.findings import Finding
 from detectors.incidents.grouping import better_owner
 from detectors.incidents.judging import Conclusion, View, by_now, seen_now
 from detectors.incidents.places import relative_size
@@ -143,13 +143,6 @@ class Open(msgspec.Struct):
             if size > GROWN * self.largest.get(name, 0.0):
                 self.largest[name] = size
                 self.grown_at_ms = view.now_ms
-
-    def grows(self, now_ms: int, found: Finding) -> bool:
-        """Whether a change at the incident's segment came while that grew: slow changes have no common onset."""
-        own = [s.since_ms for s in self.series.values() if s.segment == self.incident.segment]
-        if not own or found.signal in self.own or found.effect.since_ms < min(own):
-            return False
-        return now_ms - self.grown_at_ms <= NEAR_SHARE * (now_ms - min(own))
 
     def members(self) -> tuple[Member, ...]:
         """The other series: of the incident's segment first, then the clearest."""

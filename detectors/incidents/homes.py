@@ -84,12 +84,10 @@ class Homes:
             return None
         view = self._view
         owner = cause_of(finding, view.segments, view.signals, view.effects, self._docket.series)
-        for entry, own in entries:
-            if agrees(entry.incident.segment, own, owner, view.signals, view.effects):
-                return entry
-            if entry.incident.segment == owner.segment and entry.grows(view.now_ms, owner):
-                return entry
-        return None
+        return next(
+            (e for e, own in entries if agrees(e.incident.segment, own, owner, view.signals, view.effects)),
+            None,
+        )
 
     def change_behind(self, found: Evidence) -> Finding | None:
         """The change behind a rule's evidence, if there is one; a bound can be exceeded without any."""

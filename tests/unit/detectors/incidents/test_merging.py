@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from test_causes import OUTAGE, later
 from world import ACME_2, Cause, Desk, World, at, evidence
 
@@ -71,18 +70,3 @@ def test_a_segment_that_crosses_a_member_shows_the_same_outage() -> None:
     assert effect is not None
     desk.look(elsewhere, found=[evidence(EU, "error_ratio", effect, elsewhere.now_ms)])
     assert len(desk.triage.firing) == 1
-
-
-@pytest.mark.parametrize(("grew_ago_minutes", "incidents"), [(60, 1), (900, 2)])
-def test_what_moves_where_an_incident_grows_belongs_to_it(grew_ago_minutes: int, incidents: int) -> None:
-    """Prompts grow for a day; hours later the cost shows it as well, and its onset seems to be later."""
-    desk, prompts = Desk(), Cause(AGENT, {"tokens_in_typical": 1400.0}, minutes_ago=1200.0)
-    world = World(prompts)
-    desk.look(world)
-    (entry,) = desk.triage.firing
-    desk.triage._docket.open[entry.fingerprint].grown_at_ms = world.now_ms - grew_ago_minutes * 60_000
-    dearer = World(prompts, Cause(AGENT, {"cost_typical_usd": 0.004}, minutes_ago=400.0))
-    effect = dearer.effect(AGENT, "cost_typical_usd")
-    assert effect is not None
-    desk.look(dearer, found=[evidence(AGENT, "cost_typical_usd", effect, dearer.now_ms)])
-    assert len(desk.triage.firing) == incidents
