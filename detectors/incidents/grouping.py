@@ -232,6 +232,13 @@ def shows(own: Mapping[str, Finding], found: Finding, signal: Signal, effects: E
     return began_within(known, found) and explains(known, found, signal, effects)
 
 
+def carries(part: Finding, known: Finding | None, signal: Signal, effects: Effects) -> bool:
+    """Whether a change in a part of a segment is what moved that, clear enough to have the incident or not."""
+    if known is None or not within(part.segment, known.segment) or not near(part, known):
+        return False
+    return explains(part, known, signal, effects, OTHER_SIGNAL)
+
+
 def began_within(known: Finding, found: Finding) -> bool:
     """Whether a change began while another was there, as far as its onset can tell.
 
@@ -336,7 +343,15 @@ def group(
         home = next((g for g in groups if shows(g.own, found, signal, effects)), None)
         if home is None:
             owner = cause_of(found, segments, signals, effects, taken)
-            home = next((g for g in groups if agrees(g.owner, g.own, owner, signals, effects)), None)
+            home = next(
+                (
+                    g
+                    for g in groups
+                    if agrees(g.owner, g.own, owner, signals, effects)
+                    or carries(owner, g.own.get(owner.signal), signals[owner.signal], effects)
+                ),
+                None,
+            )
             if home is None:
                 home = Group(owner.segment, {}, [])
                 groups.append(home)

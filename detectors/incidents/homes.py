@@ -8,7 +8,15 @@ from detectors.incidents.docket import Docket
 from detectors.incidents.effects import VOLUME
 from detectors.incidents.findings import Finding, near
 from detectors.incidents.firing import Open, SeriesKey
-from detectors.incidents.grouping import agrees, began_within, better_owner, cause_of, explains, shows
+from detectors.incidents.grouping import (
+    agrees,
+    began_within,
+    better_owner,
+    carries,
+    cause_of,
+    explains,
+    shows,
+)
 from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View, seen_now
 from detectors.incidents.places import within
 from detectors.incidents.shares import displaces
@@ -57,6 +65,8 @@ class Homes:
                     return entry
                 continue
             known = own.get(finding.signal)
+            if carries(finding, known, signal, effects):
+                return entry
             if known is not None and not entry.moved and better_owner(known, finding, signal, effects):
                 return entry
         return self._of_a_member(finding, others)

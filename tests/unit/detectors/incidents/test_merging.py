@@ -7,7 +7,7 @@ from world import ACME_2, Cause, Desk, World, at, evidence
 
 from detectors.incidents.effects import Effect
 from detectors.incidents.places import disjoint
-from detectors.records import Evidence, SegmentKey, Severity
+from detectors.records import FLEET, Evidence, SegmentKey, Severity
 
 AGENT, EU, US = at(feature="agent"), at(region="eu"), at(region="us")
 RELEASE = Cause(AGENT, {"tool_mix": 0.9}, labels={"tool_mix": "crawl"})
@@ -70,3 +70,26 @@ def test_a_segment_that_crosses_a_member_shows_the_same_outage() -> None:
     assert effect is not None
     desk.look(elsewhere, found=[evidence(EU, "error_ratio", effect, elsewhere.now_ms)])
     assert len(desk.triage.firing) == 1
+
+
+FEED = at(topic="billing")
+
+
+class Small(World):
+    """The part that carries it has few observations yet: less is clear there than in the whole fleet."""
+
+    def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
+        effect = super().effect(segment, signal)
+        if effect is None or signal != "attributes_mix" or segment == FLEET:
+            return effect
+        return effect._replace(nats=min(effect.nats, 0.5 * (super().effect(FLEET, signal) or effect).nats))
+
+
+def test_a_part_that_carries_it_all_is_the_same_incident_before_it_is_as_clear() -> None:
+    cause = Cause(FEED, {"attributes_mix": 0.99}, labels={"attributes_mix": "locale="})
+    at_once, after, world = Desk(), Desk(), Small(cause)
+    found = {e.segment: e for e in world.evidence() if e.segment in (FLEET, FEED)}
+    at_once.look(world, found=list(found.values()))
+    after.look(world, found=[found[FLEET]])
+    after.look(world, found=[found[FEED]])
+    assert [len(desk.triage.firing) for desk in (at_once, after)] == [1, 1]
