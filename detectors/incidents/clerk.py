@@ -170,12 +170,20 @@ class Clerk:
     def _judge(self, entry: Open) -> None:
         incident = entry.incident
         self.move(entry)
-        said = conclude(incident.segment, entry.own, entry.worst, self._view, rule=incident.family == "rule")
+        said = conclude(
+            incident.segment,
+            entry.own,
+            entry.worst,
+            self._view,
+            rule=incident.family == "rule",
+            taken_over_before=entry.settled_takeover(self._now_ms),
+        )
         if is_forecast(incident.peak.evidence):
             said = said._replace(type="forecast", severity=min(said.severity, Severity.WARNING))
         # Nobody waits for a second item when safety is at stake.
         affordable = entry.false_per_week <= self._budget
         entry.take(said, affordable=affordable or said.type == "safety")
+        entry.remember_takeover(said.taken_over, self._now_ms)
         entry.grow(self._view)
         before = self._before.get(incident.fingerprint)
         if (

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from detectors.incidents.effects import VOLUME, Effect
-from detectors.incidents.findings import Finding
+from detectors.incidents.findings import NEAR_MS, Finding
 from detectors.incidents.grouping import better_owner
 from detectors.incidents.judging import Conclusion, View, by_now, seen_now
 from detectors.incidents.places import relative_size
@@ -20,7 +20,7 @@ MAX_SERIES: Final = 1000
 GROWN: Final = 1.2
 """A change that is larger by this factor has not settled yet."""
 MOST: Final = 0.5
-"""Share of an incident's evidence that must say so for it to move to another segment."""
+"""Share of the evidence that must say so for an incident to move; of traffic, for others to have taken it."""
 MAX_MEMBERS: Final = 20
 """Members that the record and the alert name."""
 
@@ -97,6 +97,11 @@ class Open(msgspec.Struct):
     grown_at_ms: int = 0
     """When a change last was larger than before: what still grows is no new normal."""
 
+    taken_over: float = 0.0
+    """Share of traffic that others have taken over, as of the last look."""
+    taken_over_since_ms: int = 0
+    """Since when that is most of it; 0 for not now."""
+
     @property
     def own(self) -> dict[str, Finding]:
         """The findings at the incident's segment, by signal."""
@@ -134,6 +139,19 @@ class Open(msgspec.Struct):
         ):  # a rule cannot tell who moved, answer or judge
             severity = self.ruled
         incident.severity = severity if said.planned else max(severity, incident.severity)
+
+    def remember_takeover(self, share: float, now_ms: int) -> None:
+        """Put down how much of the traffic others have."""
+        self.taken_over = share
+        self.taken_over_since_ms = (self.taken_over_since_ms or now_ms) if share >= MOST else 0
+
+    def settled_takeover(self, now_ms: int) -> float:
+        """How much of the traffic others have, once that held for a while; else 0.
+
+        When the traffic returns, what moved with it returns later, and is still nobody's fault.
+        """
+        settled = self.taken_over_since_ms > 0 and now_ms - self.taken_over_since_ms >= NEAR_MS
+        return self.taken_over if settled else 0.0
 
     def grow(self, view: View) -> None:
         """Look whether a change of the incident's segment has become larger."""

@@ -163,7 +163,12 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
         shared = as_large(y, x, signal) and explains(y, x, signal, effects)
         apart = not _has_all(x.segment, y.segment, signal, effects)
         return shared and apart and _rest_moved(x, y, signal, effects)
-    return _has_all_of_it(y, x, signal, effects) and explains(y, x, signal, effects)
+    if _has_all_of_it(y, x, signal, effects):
+        return explains(y, x, signal, effects)
+    # Of two that cross, the cause is where the other's change follows from, and not the other way round.
+    as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats
+    follows = as_clear and explains(y, x, signal, effects, OTHER_SIGNAL)
+    return follows and not explains(x, y, signal, effects)
 
 
 def _seen_as_long(whole: Finding, part: Finding, signal: Signal, effects: Effects) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from detectors.incidents.classification import RELEASED
 from detectors.incidents.docket import Docket
 from detectors.incidents.effects import VOLUME
 from detectors.incidents.findings import Finding, near
@@ -72,18 +73,23 @@ class Homes:
         return self._of_a_member(finding, others)
 
     def _of_a_member(self, finding: Finding, entries: Iterable[Open]) -> Open | None:
-        """The open incident with which a segment moved that explains this change, and is no part of its segment.
+        """The open incident with which a segment moved that explains this change: a wider one, or one as clear.
 
         The whole fleet is no such segment: it shows every cause a little.
         """
         signal, effects = self._view.signals[finding.signal], self._view.effects
         for entry in entries:
             for series in entry.series.values() if entry.has_room else ():
-                other = series.signal != finding.signal or not series.frozen
-                if other or series.segment == FLEET or within(series.segment, finding.segment):
+                if series.signal != finding.signal or series.segment == FLEET or not series.frozen:
                     continue
                 known = series.finding
-                if began_within(known, finding) and explains(known, finding, signal, effects):
+                wider = len(series.segment.dimensions) < len(finding.segment.dimensions)
+                crossing = (
+                    not within(series.segment, finding.segment) and known.effect.nats >= finding.effect.nats
+                )
+                if not (wider or crossing) or not began_within(known, finding):
+                    continue
+                if explains(known, finding, signal, effects):
                     return entry
         return None
 
@@ -95,9 +101,20 @@ class Homes:
         view = self._view
         owner = cause_of(finding, view.segments, view.signals, view.effects, self._docket.series)
         return next(
-            (e for e, own in entries if agrees(e.incident.segment, own, owner, view.signals, view.effects)),
+            (
+                e
+                for e, own in entries
+                if agrees(e.incident.segment, own, owner, view.signals, view.effects)
+                or self._released(e, owner)
+            ),
             None,
         )
+
+    def _released(self, entry: Open, found: Finding) -> bool:
+        """Whether an incident is a release, or another judge, that a segment got when its change began."""
+        key = SeriesKey(found.segment, entry.incident.signal)
+        series = entry.series.get(key) if key.signal in RELEASED else None
+        return series is not None and near(series.finding, found)
 
     def change_behind(self, found: Evidence) -> Finding | None:
         """The change behind a rule's evidence, if there is one; a bound can be exceeded without any."""

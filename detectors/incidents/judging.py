@@ -53,12 +53,23 @@ class Conclusion(NamedTuple):
     severity: Severity
     change: AnnouncedChange | None
     planned: bool
+    taken_over: float
+    """Share of a model's or segment's traffic that others have taken over."""
 
 
 def conclude(
-    owner: SegmentKey, own: Mapping[str, Finding], worst: Severity, view: View, *, rule: bool
+    owner: SegmentKey,
+    own: Mapping[str, Finding],
+    worst: Severity,
+    view: View,
+    *,
+    rule: bool,
+    taken_over_before: float = 0.0,
 ) -> Conclusion:
-    """Judge an incident at ``owner`` whose findings there are ``own``; ``worst`` is its evidence's severity."""
+    """Judge an incident at ``owner`` whose findings there are ``own``; ``worst`` is its evidence's severity.
+
+    ``taken_over_before``: what is known of that, also when the traffic is about to return.
+    """
     first = min(own.values(), key=lambda f: f.effect.since_ms) if own else None
     since_ms = view.now_ms if first is None else first.effect.since_ms
     place = Place(owner)
@@ -66,6 +77,7 @@ def conclude(
         place = Place(owner, tuple(aliases(owner, view)), watched(view.segments))
     fitting = view.changes.fitting(place, since_ms, view.now_ms)
     scene = scene_at(owner, own, view, fitting)
+    scene = scene._replace(taken_over=max(scene.taken_over, taken_over_before))
     named = classify(scene, rule=rule)
     change = suspect(named.type, place, fitting)
     planned = is_planned(named.type, place, change)
@@ -73,7 +85,9 @@ def conclude(
     severity = severity_of_incident(named.type, scene, share, view.effects.known_for_ms(owner), worst)
     if planned:
         severity = min(severity, Severity.WARNING)
-    return Conclusion(named.type, named.signal, judge(named.type, scene), severity, change, planned)
+    return Conclusion(
+        named.type, named.signal, judge(named.type, scene), severity, change, planned, scene.taken_over
+    )
 
 
 def scene_at(
@@ -175,12 +189,19 @@ def taken_over(owner: SegmentKey, own: Mapping[str, Finding], view: View) -> flo
         return 0.0
     reference = next(iter(own.values()))
     rates = _rates(owner, reference, view, siblings="request_rate" in own)
-    lost, gained = 0.0, sum(max(0.0, e.observed - e.expected) for e in rates.values())
-    for effect in rates.values():
-        loss = effect.expected - effect.observed
-        if loss > 0.0 and 0.5 * loss <= gained <= 2.0 * loss:
-            lost = max(lost, loss / effect.expected)
-    return lost
+    # Providers or their models: what one model gains is clear before it is in all that its provider has.
+    kinds = {segment.dimensions for segment in rates}
+    return max(
+        (_lost([e for s, e in rates.items() if s.dimensions == kind]) for kind in kinds),
+        default=0.0,
+    )
+
+
+def _lost(rates: Sequence[Effect]) -> float:
+    """The largest share of its traffic that one of some segments lost, if the others gained about as much."""
+    gained = sum(max(0.0, e.observed - e.expected) for e in rates)
+    losses = [(e.expected - e.observed, e.expected) for e in rates if e.expected > e.observed]
+    return max((loss / of for loss, of in losses if 0.5 * loss <= gained <= 2.0 * loss), default=0.0)
 
 
 def _newcomer(segment: SegmentKey, reference: Finding, view: View) -> Effect | None:
@@ -193,17 +214,22 @@ def _newcomer(segment: SegmentKey, reference: Finding, view: View) -> Effect | N
 
 
 def _rates(owner: SegmentKey, reference: Finding, view: View, *, siblings: bool) -> dict[SegmentKey, Effect]:
-    """Clear changes of traffic among the ``siblings`` of a segment, or else among models."""
+    """Changes of traffic among the ``siblings`` of a segment, and among models."""
     found = {}
-    # One that has stopped has no records in this window.
-    for segment in (owner, *(other for other in view.segments if other != owner)):
+    # Those that have stopped have no records in this window, and those that are new no usual rate.
+    for segment in dict.fromkeys((owner, *view.effects.changed("request_rate", MOVED_NATS), *view.segments)):
         sibling = siblings and segment.dimensions == owner.dimensions
         if segment == FLEET or not (sibling or set(segment.dimensions) in _MODELS):
             continue
-        effect = _newcomer(segment, reference, view) or view.effects.effect(segment, "request_rate")
-        if effect is None or effect.nats < CLEAR_NATS:
+        new = _newcomer(segment, reference, view)
+        effect = new or view.effects.effect(segment, "request_rate")
+        if effect is None or effect.nats < MOVED_NATS:
             continue
-        if near(Finding(segment, "request_rate", effect, view.now_ms), reference):
-            found[segment] = effect
-    kind = min((s.dimensions for s in found), key=lambda d: (d != owner.dimensions, d), default=())
-    return {segment: effect for segment, effect in found.items() if segment.dimensions == kind}
+        # Traffic comes in bursts, and what is clearest may be the last one: all are seen over the incident's time.
+        since_ms = reference.effect.since_ms
+        if effect.since_ms < since_ms and not near(
+            Finding(segment, "request_rate", effect, view.now_ms), reference
+        ):
+            continue
+        found[segment] = new or view.effects.since(segment, "request_rate", since_ms) or effect
+    return found

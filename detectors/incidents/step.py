@@ -12,7 +12,7 @@ from detectors.incidents.clerk import Clerk, TriageStep
 from detectors.incidents.docket import Docket
 from detectors.incidents.effects import Effects, Without
 from detectors.incidents.findings import Finding, in_order
-from detectors.incidents.firing import RuleKey, SeriesKey, evidence_at, key_of, series_of
+from detectors.incidents.firing import Open, RuleKey, SeriesKey, evidence_at, key_of, series_of
 from detectors.incidents.grouping import Group, group
 from detectors.incidents.homes import Homes
 from detectors.incidents.judging import View, conclude
@@ -21,6 +21,7 @@ from detectors.rules.days import is_forecast
 from detectors.sketches.window import WindowBlock
 
 _REVIEW_MS: Final = 60_000
+_SYMPTOMS_MS: Final = 3_600_000
 _REVIEWED: Final = 100
 """Open incidents that are looked at again every minute; the oldest."""
 
@@ -172,7 +173,7 @@ class Step:
         """Open an incident for one cause."""
         given = [found for evidence in members.values() for found in evidence]
         headline = self._headline(cause, max(found.severity for found in given))
-        holder = self._docket.series.get(key_of(headline))
+        holder = self._docket.series.get(key_of(headline)) or self._lately_at(cause.owner)
         if holder is not None:  # what shows it best has an incident already: it is that one
             for member in cause.members:
                 self._clerk.join(holder, member, members[key_of(member)])
@@ -192,6 +193,14 @@ class Step:
                 self._clerk.freeze(entry, headline, first.severity)
         for member in cause.members:
             self._clerk.join(entry, member, members[key_of(member)])
+
+    def _lately_at(self, segment: SegmentKey) -> Open | None:
+        """The incident that was opened there within the hour: symptoms come one after the other."""
+        for entry in self._docket.open.values():
+            lately = self._now_ms - entry.incident.detected_at_ms <= _SYMPTOMS_MS
+            if lately and entry.incident.segment == segment and entry.has_room and not entry.rules:
+                return entry
+        return None
 
     def _headline(self, cause: Group, worst: Severity) -> Finding:
         """The finding at the owner that shows the type of the incident best."""

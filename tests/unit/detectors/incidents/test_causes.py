@@ -192,18 +192,6 @@ def test_the_same_incident_a_week_later_is_another_of_the_same_name() -> None:
     assert [kind for kind, _, _ in desk.alerts] == ["firing", "resolved", "firing"]
 
 
-def test_traffic_that_went_to_another_model_is_a_change_of_the_mix() -> None:
-    moves = [
-        Cause(at(provider="acme", model="acme-2"), {"request_rate": 0.0}),
-        Cause(at(provider="north", model="pro"), {"request_rate": 4.0}),
-        Cause(FLEET, {"model_requested_mix": 0.8, "cost_typical_usd": 0.003, "latency_typical_ms": 1000.0}),
-    ]
-    desk = Desk()
-    desk.look(World(*moves))
-    assert {i.incident_type for i in desk.triage.firing} == {"mix_change"}
-    assert desk.alerts == [], "information only"
-
-
 PLANNED = {
     "silent model update": ("model", {"model": "acme-2"}),
     "retrieval fails": ("index", {"region": "eu"}),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from test_causes import OUTAGE, later
 from world import ACME_2, Cause, Desk, World, at, evidence
 
+from detectors.incidents.clerk import TriageStep
 from detectors.incidents.effects import Effect
 from detectors.incidents.places import disjoint
 from detectors.records import FLEET, Evidence, SegmentKey, Severity
 
-AGENT, EU, US = at(feature="agent"), at(region="eu"), at(region="us")
+AGENT, EU, US, PRO = at(feature="agent"), at(region="eu"), at(region="us"), at(provider="north", model="pro")
 RELEASE = Cause(AGENT, {"tool_mix": 0.9}, labels={"tool_mix": "crawl"})
 
 
@@ -27,35 +28,41 @@ class Partly(World):
         return evidence(segment, signal, effect, self.now_ms, severity=Severity.INFO)
 
 
-def test_what_was_not_told_joins_the_incident_that_explains_it() -> None:
-    desk, early = Desk(), Partly(RELEASE)
-    early.only = ACME_2
-    first = desk.look(early, found=[early.says(ACME_2, "tool_mix")])
-    assert [(i.segment, i.severity) for i in first.incidents] == [(ACME_2, Severity.INFO)]
+def seen(minutes: float, segment: SegmentKey | None) -> Partly:
+    """The release so many minutes later, as far as one segment shows it."""
+    world = Partly(RELEASE._replace(minutes_ago=10.0 + minutes))
+    world.now_ms += round(minutes * 60_000)
+    world.only = segment
+    return world
 
-    late = Partly(RELEASE._replace(minutes_ago=13.0))
-    late.now_ms = early.now_ms + 180_000
-    second = desk.look(late, found=[late.says(AGENT, "tool_mix")])
+
+def release(desk: Desk) -> TriageStep:
+    """Two models show it first, then the feature that it belongs to."""
+    for minutes, segment in ((0, ACME_2), (1, PRO)):
+        world = seen(minutes, segment)
+        desk.look(world, found=[world.says(segment, "tool_mix")])
+    assert {i.segment for i in desk.triage.firing} == {ACME_2, PRO}
+    world = seen(3, None)
+    return desk.look(world, found=[world.says(AGENT, "tool_mix")])
+
+
+def test_what_was_not_told_joins_the_incident_that_explains_it() -> None:
+    desk = Desk()
+    step = release(desk)
     (firing,) = desk.triage.firing
-    assert firing.segment == AGENT
-    assert ACME_2 in {m.segment for m in firing.members}
-    assert [(i.segment, i.status) for i in second.incidents if i.status == "resolved"] == [
-        (ACME_2, "resolved")
-    ]
-    assert not [v for v in second.verdicts if v.action == "thaw"], (
+    assert firing.segment == AGENT, "what follows from it crosses it, and not the other way round"
+    assert {ACME_2, PRO} <= {m.segment for m in firing.members}
+    assert [i.status for i in step.incidents].count("resolved") == 1
+    assert not [v for v in step.verdicts if v.action == "thaw"], (
         "its series stay frozen for the other incident"
     )
     assert desk.alerts == []
 
 
 def test_what_was_told_is_never_taken_back() -> None:
-    desk, early = Desk(min_alert_severity="info"), Partly(RELEASE)
-    early.only = ACME_2
-    desk.look(early, found=[early.says(ACME_2, "tool_mix")])
-    late = Partly(RELEASE._replace(minutes_ago=13.0))
-    late.now_ms = early.now_ms + 180_000
-    desk.look(late, found=[late.says(AGENT, "tool_mix")])
-    assert {i.segment for i in desk.triage.firing} == {ACME_2, AGENT}
+    desk = Desk(min_alert_severity="info")
+    release(desk)
+    assert {i.segment for i in desk.triage.firing} == {AGENT, PRO}
 
 
 def test_a_segment_that_crosses_a_member_shows_the_same_outage() -> None:
