@@ -148,8 +148,10 @@ class View:
         return self._volumes.rate(row, self._rows.born_ms(row), self._now_ms)
 
     def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
-        """What a series shows since a time or soon after, without evidence; None for mixes and what is unknown."""
+        """What a series shows since a time or soon after, without evidence; None for what is unknown."""
         row, column = self._rows.row(segment), self._column.get(signal)
+        if row is not None and signal in self._mixes.column:
+            return self._mixes.since(row, signal, self._now_ms, since_ms)
         if row is None or column is None:
             return None
         index = np.array([row * len(self._column) + column], np.int64)

@@ -172,7 +172,7 @@ class Clerk:
         self.move(entry)
         said = conclude(
             incident.segment,
-            entry.own,
+            entry.shown,
             entry.worst,
             self._view,
             rule=incident.family == "rule",

@@ -44,7 +44,10 @@ class Effects(Protocol):
         ...
 
     def since(self, segment: SegmentKey, signal: str, since_ms: int) -> Effect | None:
-        """What a series shows since a time or soon after, without evidence; None for mixes and what is unknown."""
+        """What a series shows since a time or soon after, without evidence; None for what is unknown.
+
+        Of a mix: the label that moved most by now.
+        """
         ...
 
     def changed(self, signal: str, least_nats: float) -> Sequence[SegmentKey]:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from detectors.incidents.classification import RELEASED
 from detectors.incidents.effects import VOLUME, Effect
 from detectors.incidents.findings import NEAR_MS, Finding
 from detectors.incidents.grouping import better_owner
@@ -106,6 +107,15 @@ class Open(msgspec.Struct):
     def own(self) -> dict[str, Finding]:
         """The findings at the incident's segment, by signal."""
         return {s.signal: s.finding for s in self.series.values() if s.segment == self.incident.segment}
+
+    @property
+    def shown(self) -> dict[str, Finding]:
+        """What tells the type: ``own``; of a release also what a part of its segments was the first to show."""
+        shown = self.own
+        if self.incident.signal in RELEASED:
+            for series in sorted(self.series.values(), key=lambda s: (-s.nats, s.segment)):
+                shown.setdefault(series.signal, series.finding)
+        return shown
 
     @property
     def holding(self) -> bool:

@@ -209,7 +209,7 @@ def rest_of(part: Finding, whole: Finding, signal: Signal, effects: Effects) -> 
 def _at_once(one: Finding, other: Finding, effects: Effects) -> tuple[Effect, Effect]:
     """Both changes over the same time, if that is most of both: before an onset everything is diluted."""
     known = one.effect, other.effect
-    if one.effect.since_ms == other.effect.since_ms:
+    if one.effect.since_ms == other.effect.since_ms or one.effect.label is not None:
         return known
     since_ms = max(one.effect.since_ms, other.effect.since_ms)
     mine, theirs = (effects.since(f.segment, f.signal, since_ms) for f in (one, other))

@@ -134,7 +134,7 @@ def by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
         return effect
     size, lately = (relative_size(view.signals[name], one) for one in (effect, late))
     doubt = _DOUBT * 2.0 * abs(size) / math.sqrt(2.0 * effect.nats)
-    if lately * size <= 0.0 or abs(lately) - doubt < GROWING * abs(size):
+    if late.label != effect.label or lately * size <= 0.0 or abs(lately) - doubt < GROWING * abs(size):
         return effect
     sure = 1.0 - doubt / abs(lately)
     observed = late.expected + sure * (late.observed - late.expected)

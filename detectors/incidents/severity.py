@@ -100,7 +100,7 @@ _OUTCOME: Final = Bound(0.03, 0.10, impact=0.02)
 _PRICE: Final = Bound(0.07, 0.30, 0.1)
 BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
     "input_drift": {
-        "topic_mix": Bound(0.08, NEVER),
+        "topic_mix": Bound(0.05, NEVER),
         "attributes_mix": Bound(0.08, NEVER),
         "out_of_scope_ratio": Bound(0.04, NEVER),
     },

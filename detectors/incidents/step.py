@@ -161,6 +161,8 @@ class Step:
                 entry.worst = entry.ruled = found.severity
                 docket.rules[rule] = entry
                 return
+            if finding is not None and entry.has_room:
+                entry.series.setdefault(key_of(finding), series_of(finding, found.severity, frozen=False))
             entry.rules.append(rule)
             docket.rules[rule] = entry
         self._clerk.add(entry, found)

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from detectors.base import Ints, Params, State
+from detectors.base import Change, Ints, Params, State
 from detectors.baseline import Baseline, BaselineParams
 from detectors.drift.glr import Glr, GlrParams
 from detectors.frozen import Frozen, FrozenParams
@@ -127,20 +127,38 @@ class Mixes:
 
     def effect(self, row: int, signal: str, now_ms: int) -> Effect | None:
         """The likeliest change of a mix: of the label that moved most; None while it learns."""
-        series = self._counts.directory.of_pair(row * len(self._signals) + self.column[signal])
-        series = series[self._baseline.reference(series, now_ms).ready]
+        series = self._learned(row, signal, now_ms)
         if not len(series):
             return None
         change = self._glr.change(series)
-        n = np.maximum(change.n, 1e-12)
-        shift, expected = change.deviation / n, change.expected / n
-        at = mover_of(change.nats, shift)
-        if change.n[at] <= 0:
+        at = mover_of(change.nats, change.deviation / np.maximum(change.n, 1e-12))
+        found = self._effect(change, series, at)
+        return None if found is None else found._replace(nats=float(change.nats.max()), came=came(change))
+
+    def since(self, row: int, signal: str, now_ms: int, since_ms: int) -> Effect | None:
+        """What the label that moved most shows since a time or soon after; None while it learns."""
+        series = self._learned(row, signal, now_ms)
+        if not len(series):
             return None
+        change = self._glr.change(series)
+        at = mover_of(change.nats, change.deviation / np.maximum(change.n, 1e-12))
+        return self._effect(self._glr.since_ms(series, since_ms), series, at)
+
+    def _learned(self, row: int, signal: str, now_ms: int) -> Ints:
+        """The labels of a mix of which is known what to expect."""
+        series = self._counts.directory.of_pair(row * len(self._signals) + self.column[signal])
+        learned: Ints = series[self._baseline.reference(series, now_ms).ready]
+        return learned
+
+    def _effect(self, change: Change, series: Ints, at: int) -> Effect | None:
+        """The change of one label."""
+        n = float(change.n[at])
+        if n <= 0:
+            return None
+        shift, expected = float(change.deviation[at]) / n, float(change.expected[at]) / n
         return Effect(
-            nats=float(change.nats.max()), since_ms=int(change.since_ms[at]), n=float(change.n[at]),
-            observed=share(expected[at] + shift[at]), expected=share(expected[at]), shift=float(shift[at]),
-            label=self._counts.directory.label(int(series[at])), came=came(change),
+            nats=float(change.nats[at]), since_ms=int(change.since_ms[at]), n=n, observed=share(expected + shift),
+            expected=share(expected), shift=shift, label=self._counts.directory.label(int(series[at])),
         )  # fmt: skip
 
     def shares(self, row: int, name: str, false_per_week: float, now_ms: int) -> Shares:

@@ -400,3 +400,21 @@ def test_a_mix_keeps_what_was_learnt_of_it_when_others_come_and_go() -> None:
     again = watching("finish_reason_mix", "topic_mix")
     assert again.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(other.to_state()))) == []
     assert again.to_state() == other.to_state()
+
+
+def test_what_grows_shows_as_large_as_it_was_lately() -> None:
+    detect, rng = new(), np.random.default_rng(11)
+    play(detect, windows(rng, TOPICS, 300))
+    play(
+        detect,
+        (w for k in range(96) for w in windows(rng, with_new(0.2 * k / 96), 1, start=300 + k)),
+        freeze=True,
+    )
+    whole = detect.effects.effect(FLEET, "topic_mix")
+    late = detect.effects.since(FLEET, "topic_mix", START_MS + (396 - 24) * BASE_MS)
+    assert whole is not None
+    assert late is not None
+    assert (whole.label, late.label) == ("scams", "scams")
+    assert whole.observed == pytest.approx(0.1, abs=0.03)
+    assert late.observed == pytest.approx(0.175, abs=0.03)
+    assert detect.effects.since(EU, "topic_mix", START_MS) is None

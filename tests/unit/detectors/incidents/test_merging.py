@@ -79,7 +79,7 @@ def test_a_segment_that_crosses_a_member_shows_the_same_outage() -> None:
     assert len(desk.triage.firing) == 1
 
 
-FEED = at(topic="billing")
+FEED, NORTH = at(topic="billing"), at(provider="north")
 
 
 class Small(World):
@@ -100,3 +100,26 @@ def test_a_part_that_carries_it_all_is_the_same_incident_before_it_is_as_clear()
     after.look(world, found=[found[FLEET]])
     after.look(world, found=[found[FEED]])
     assert [len(desk.triage.firing) for desk in (at_once, after)] == [1, 1]
+
+
+def test_a_release_is_judged_by_what_any_of_its_parts_shows_first() -> None:
+    """Another judge scores everywhere; in one provider that is clear before it is in the fleet."""
+    judge = Cause(
+        FLEET,
+        {"evaluator_version_mix": 0.9, "judge_score_mean": 0.84},
+        labels={"evaluator_version_mix": "2026-11"},
+    )
+
+    class Early(World):
+        def effect(self, segment: SegmentKey, signal: str) -> Effect | None:
+            sure = segment == NORTH or signal != "judge_score_mean"
+            return super().effect(segment, signal) if sure else None
+
+    desk, world = Desk(), Early(judge)
+    mixes = [
+        e for e in world.evidence() if e.signal == "evaluator_version_mix" and e.segment in (FLEET, NORTH)
+    ]
+    desk.look(world, found=mixes)
+    assert [i.incident_type for i in desk.triage.firing] == ["mix_change"]
+    desk.look(world, found=[e for e in world.evidence() if e.signal == "judge_score_mean"])
+    assert [i.incident_type for i in desk.triage.firing] == ["eval_baseline"]
