@@ -38,7 +38,9 @@ class DetectWorker(Worker):
     """AGGREGATE for the input partitions that the group gives us, DECIDE if the partials are among them."""
 
     role = "detect"
-    beat = Beat(TP(PARTIALS, 0), INPUTS, frozenset({"lag", "dead_letters", "silent_producer", "state"}))
+    beat = Beat(
+        TP(PARTIALS, 0), INPUTS, frozenset({"lag", "held_up", "dead_letters", "silent_producer", "state"})
+    )
     topics = (*INPUTS, PARTIALS, SUMMARIES, ANOMALIES, INCIDENTS, ALERTS, DEADLETTERS)
 
     def __init__(self, config: Config) -> None:

@@ -206,6 +206,20 @@ class Closing:
         limits = [self._limit_of(source) for source in sources]
         return None if None in limits else min(limit for limit in limits if limit is not None)
 
+    @property
+    def held_up(self) -> tuple[str, int] | None:
+        """The source that the windows wait for, and by how many milliseconds it is behind the one that is farthest.
+
+        None where all are equally far, or some is unheard.
+        """
+        limits = {name: self._limit_of(source) for name, source in self.state.sources.items()}
+        known = {name: limit for name, limit in limits.items() if limit is not None}
+        if not known or len(known) < max(len(limits), self.state.sources_total):
+            return None
+        slowest = min(known, key=lambda name: (known[name], name))
+        behind_ms = max(known.values()) - known[slowest]
+        return (slowest, behind_ms) if behind_ms else None
+
     def _limit_of(self, source: _Source) -> int | None:
         if not source.idle:
             return source.sealed_until_ms

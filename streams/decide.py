@@ -238,6 +238,12 @@ class Decide:
         return min(state.sealed, default=None) if state.closed_until_ms is None else state.closed_until_ms
 
     @property
+    def held_up(self) -> tuple[str, float] | None:
+        """The partition that all windows wait for, and how many seconds it is behind the others."""
+        found = self._closing.held_up
+        return None if found is None else (found[0], found[1] / 1000)
+
+    @property
     def progress(self) -> dict[str, int | None]:
         """For views and metrics: how far it is, and how much it watches."""
         state = self._closing.state

@@ -136,6 +136,7 @@ class DecideDriver:
                 await self._consume(run, restored, store)
             finally:
                 telling.cancel()
+                self._vitals.held_up = None
         except Superseded:
             if self._run is run:
                 self.revoke()
@@ -295,6 +296,7 @@ class DecideDriver:
         told: int | None = None
         while True:
             await asyncio.sleep(REACHED_SECS)
+            self._vitals.held_up = decide.held_up
             if decide.reached_ms != told:
                 told = decide.reached_ms
                 with contextlib.suppress(KafkaError, Superseded):  # what reads the log finds out

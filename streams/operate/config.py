@@ -56,6 +56,11 @@ class MonitoringConfig(_Section):
     """Alerts about Tidewatch itself, on the topic of all alerts."""
 
     lag_secs: float = Field(120.0, ge=1, description="Records wait longer than this to be worked on.")
+    held_up_secs: float = Field(
+        300.0,
+        ge=1,
+        description="All windows wait for a partition whose event time is this far behind the others.",
+    )
     dead_letter_ratio: float = Field(
         0.01,
         gt=0,

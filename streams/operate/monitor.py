@@ -131,8 +131,11 @@ class Monitor:
         notices, self._vitals.notices = self._vitals.notices, []
         told = {notice.subject for notice in notices}
         readings += [Reading("state", notice.subject, 1.0, 1, notice.text) for notice in notices]
-        over = [s for condition, s in self._monitoring.firing if condition == "state" and s not in told]
-        return readings + [Reading("state", subject, 0.0) for subject in over]
+        if "held_up" in self._beat.conditions and self._vitals.held_up is not None:
+            readings.append(Reading("held_up", *self._vitals.held_up))
+            told.add(self._vitals.held_up[0])
+        firing = [f for f in self._monitoring.firing if f[0] in ("state", "held_up")]
+        return readings + [Reading(*found, 0.0) for found in firing if found[1] not in told]
 
     def _restarts(self) -> Reading:
         now_ms = time.time_ns() // 1_000_000

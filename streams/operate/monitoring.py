@@ -17,7 +17,9 @@ from streams.operate.config import MonitoringConfig
 
 FIRING: Final = "tidewatch.monitoring.firing"
 RESOLVED: Final = "tidewatch.monitoring.resolved"
-ConditionName = Literal["lag", "dead_letters", "silent_producer", "sink_outage", "state", "restart_loop"]
+ConditionName = Literal[
+    "lag", "held_up", "dead_letters", "silent_producer", "sink_outage", "state", "restart_loop"
+]
 
 
 class Condition(NamedTuple):
@@ -44,6 +46,16 @@ _TABLE: Final = (
         True,
         "records of {subject} have waited for {observed}; the limit is {threshold}",
         "The group of workers does not keep up with a topic, or some of its partitions are not worked on.",
+    ),
+    Condition(
+        "held_up",
+        "s",
+        "critical",
+        lambda config: config.held_up_secs,
+        True,
+        "all windows wait for {subject}, which is {observed} behind the others; the limit is {threshold}",
+        "No window closes without a partition that is behind: alerts come late by as much. Its producer's clock is "
+        "slow, or what it is fed by is.",
     ),
     Condition(
         "dead_letters",

@@ -73,6 +73,8 @@ class Vitals:
         """Not told yet."""
         self.away_since_secs: float | None = None
         """Since when (monotonic) the store cannot be written to."""
+        self.held_up: tuple[str, float] | None = None
+        """The partition that all windows wait for, and how many seconds it is behind; where DECIDE is."""
         self._numbers = itertools.count()
         self._waits: dict[int, Wait] = {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,14 +22,14 @@ from aiokafka import AIOKafkaProducer
 from streams.client import producer_settings
 from streams.config import Config
 from streams.partials import Watermark, decode_log_record
-from streams.topics import DEADLETTERS, INTERACTIONS, PARTIALS, SUMMARIES
+from streams.topics import ALERTS, DEADLETTERS, INTERACTIONS, PARTIALS, SUMMARIES
 from tests.recovery.experiment import Experiment, Outcome, Scale
 from tests.recovery.rig.brokers import kafka
 from tests.recovery.rig.outcomes import counts
 from tests.recovery.rig.run import Event, Run, offline
 from tests.recovery.rig.stream import LongTraffic
 from tests.recovery.rig.verdict import RESULTS, compare, results
-from tests.support.brokers import read_all, send_in_order
+from tests.support.brokers import log_size, read_all, send_in_order
 from tests.support.processes import eventually
 
 JUDGED: Final = tuple(topic for topic in RESULTS if topic != DEADLETTERS)
@@ -81,6 +82,9 @@ class _Length(NamedTuple):
 
 SHORT: Final = _Length(12, per_sec=150.0, base_secs=1, lateness_secs=4)
 FULL: Final = _Length(600, per_sec=150.0, base_secs=10, lateness_secs=15)
+APART_SHORT: Final = _Length(25, per_sec=60.0, base_secs=1, lateness_secs=4)
+APART: Final = _Length(240, per_sec=60.0, base_secs=10, lateness_secs=15)
+SLOW_KEY: Final = b"slow"
 
 
 def clocks(scale: Scale) -> Outcome:
@@ -189,6 +193,82 @@ async def _as_appended(config: Config) -> list[Event]:
     return found
 
 
+class _Apart(Run):
+    """A run in which the slow clock has the last partition to itself."""
+
+    def place(self, event: Event) -> tuple[str, int, bytes]:
+        topic, partition, value = super().place(event)
+        if event.key == SLOW_KEY:
+            return topic, PARTITIONS - 1, value
+        return topic, partition % (PARTITIONS - 1), value
+
+
+def apart(scale: Scale) -> Outcome:
+    """A slow clock alone in a partition: nothing of it is late there, and the windows wait for it."""
+    length = APART_SHORT if scale.short else APART
+    slow_ms = scale.pick(30_000, 120_000)
+    monitoring = {"held_up_secs": slow_ms / 2000, "for_secs": 2, "every_secs": 0.5}
+    with ExitStack() as stack:
+        broker = stack.enter_context(kafka(scale.folder / "kafka"))
+        run = _Apart(broker, scale.folder / "run", PARTITIONS, windows=length.windows, monitoring=monitoring)
+        start_ms = time.time_ns() // 1_000_000
+        honest = list(LongTraffic(length.secs, length.per_sec, start_ms, (length.lateness_secs - 1) * 600))
+        slow = _slow(honest, slow_ms)
+        live = sorted([*honest, *slow], key=lambda event: (event.at_ms, event.key == SLOW_KEY))
+        sender = threading.Thread(target=lambda: asyncio.run(_send_live(run, live)), name="sender")
+        sender.start()
+        # It must be there when the partition is first read: one that is silent at first is not waited for.
+        eventually(
+            lambda: asyncio.run(log_size(run.config, INTERACTIONS)) > 0, within_secs=30, what="records"
+        )
+        run.worker(stack)
+        sender.join()
+        until_ms = length.end_ms(max(event.at_ms for event in honest))
+        asyncio.run(_send_markers(run, until_ms + length.lateness_secs * 1000 + length.base_secs * 1000))
+        eventually(
+            lambda: any(orjson.loads(value)["window_end_ms"] >= until_ms for value in run.read(SUMMARIES)),
+            within_secs=120,
+            what=lambda: f"the last window closes; the worker said: {run.last_words()}",
+        )
+        found = results({topic: run.read(topic) for topic in JUDGED}, until_ms)
+        alerts = [orjson.loads(value) for value in run.read(ALERTS)]
+        late = _late(run.read(PARTIALS))
+    claimed = [
+        event._replace(at_ms=event.at_ms - slow_ms) if event.key == SLOW_KEY else event for event in live
+    ]
+    claimed.sort(key=lambda event: event.at_ms)
+    truth = offline(claimed, until_ms=until_ms, now_ms=until_ms + HOUR_MS, windows=length.windows)
+    verdict = compare(found, truth)
+    failures = [*verdict.examples]
+    told = {alert["segment"]["subject"] for alert in alerts if alert["detector"] == "monitoring:held_up"}
+    if told != {f"{INTERACTIONS}-{PARTITIONS - 1}"}:
+        failures.append(f"who the windows waited for was told as {sorted(told)}")
+    if late:
+        failures.append(f"{late} records were late")
+    return Outcome(
+        runs=1,
+        faults=len(slow),
+        lost=verdict.lost,
+        doubled=verdict.doubled,
+        notes=f"{len(honest)} honest records, {len(slow)} of a clock {slow_ms // 1000} s slow: they count at the "
+        "time that they tell, windows wait, and `held_up` names the partition",
+        failures=tuple(failures),
+    )
+
+
+def _slow(honest: Sequence[Event], slow_ms: int) -> list[Event]:
+    """Records of a clock that is slow, one a second, at their true times."""
+    second = -1
+    found = []
+    for event in honest:
+        if event.stream == "interaction" and event.at_ms // 1000 != second:
+            second = event.at_ms // 1000
+            record = orjson.loads(event.value)
+            record |= {"event_id": f"slow {len(found)}", "occurred_at": event.at_ms - slow_ms}
+            found.append(Event("interaction", SLOW_KEY, event.at_ms, orjson.dumps(record)))
+    return found
+
+
 EXPERIMENTS = (
     Experiment(
         name="clocks",
@@ -196,5 +276,12 @@ EXPERIMENTS = (
         goal="results as if the slow and the refused had sent nothing; each wrong record counted by reason",
         needs=("kafka",),
         run=clocks,
+    ),
+    Experiment(
+        name="clocks-apart",
+        what="a slow clock that has an input partition to itself, beside live traffic",
+        goal="nobody's records are late: its own count at the time that they tell, windows wait, an alert names it",
+        needs=("kafka",),
+        run=apart,
     ),
 )

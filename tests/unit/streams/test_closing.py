@@ -187,6 +187,19 @@ def test_an_idle_source_vouches_only_for_what_had_been_seen() -> None:
     assert len(fleet.windows) == 8
 
 
+def test_it_is_known_which_source_the_windows_wait_for() -> None:
+    fleet = Fleet()
+    fast, slow = aggregate(0, 2), aggregate(1, 2)
+    fleet.take(fast.start().messages)
+    fleet.take(fast.add(records([event(n, n * 1000) for n in range(100)]), NOW).messages)
+    assert fleet.closing.held_up is None, "one is unheard"
+    fleet.take(slow.start().messages)
+    fleet.take(slow.add(records([event(n, n * 1000) for n in range(40)], 1), NOW).messages)
+    assert fleet.closing.held_up == (f"{TOPIC}-1", 60_000)
+    fleet.take(slow.idle(10_000).messages)
+    assert fleet.closing.held_up is None
+
+
 def test_a_woken_source_holds_the_windows_again() -> None:
     fleet = Fleet()
     busy, quiet = aggregate(0, 2), aggregate(1, 2)
