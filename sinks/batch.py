@@ -51,7 +51,9 @@ class Batcher:
     def batches(self) -> list[Batch]:
         """What is gathered, one batch per table; the same objects until ``clear``."""
         if self._sealed is None:
-            self._sealed = [_join(parts) for parts in self._parts.values()]
+            self._sealed = []
+            for table in list(self._parts):  # what is joined is not kept twice
+                self._sealed.append(_join(self._parts.pop(table)))
         return self._sealed
 
     def clear(self) -> None:
