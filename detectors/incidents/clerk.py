@@ -55,6 +55,8 @@ class Clerk:
         self._touched: dict[str, Open] = {}
         self._before: dict[str, Incident] = {}
         self._at_peak: dict[SeriesKey, Anomaly] = {}
+        self._elsewhere: set[str] = set()
+        """Incidents that went to another segment in this step."""
         self._budget = docket.budget(Severity.CRITICAL, view.signals)
 
     def order(self, action: Literal["freeze", "thaw", "relearn"], key: SeriesKey) -> None:
@@ -204,13 +206,18 @@ class Clerk:
         if new not in self._at_peak and not entry.moved:
             found = evidence_at(entry.series[new].finding, incident.peak.evidence)
             self._at_peak[new] = self.record(incident.fingerprint, found)
+        if incident.segment != new.segment:
+            self._elsewhere.add(incident.fingerprint)
         incident.segment, incident.signal = new
         incident.peak = self._at_peak.get(new, incident.peak)
 
     def _tell(self, entry: Open) -> None:
-        """An alert that the incident fires, unless nobody wants it or was told the same already."""
-        severity = entry.incident.severity
-        if severity >= self._params.least_alerted and severity > entry.alerted:
+        """An alert that the incident fires, unless nobody wants it or was told the same already.
+
+        Where it is counts as much as how bad it is: who was told of another segment looks in the wrong place.
+        """
+        severity, elsewhere = entry.incident.severity, entry.incident.fingerprint in self._elsewhere
+        if severity >= self._params.least_alerted and (severity > entry.alerted or elsewhere):
             entry.alerted = int(severity)
             self._say(entry)
 

@@ -46,6 +46,8 @@ AS_CLEAR: Final = 0.85
 AS_LARGE: Final = 0.8
 PART_AS_CLEAR: Final = 0.8
 """A part that carries the whole change is about as clear as the whole: without dilution it should be clearer."""
+CLEARER: Final = 1.5
+"""A segment with so many times the evidence of one that it crosses owns what both show."""
 REST: Final = 0.5
 """What the rest of a whole must show of its part's change for the change to be the whole's."""
 ALONE: Final = 0.97
@@ -165,7 +167,10 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
         return shared and apart and _rest_moved(x, y, signal, effects)
     if _has_all_of_it(y, x, signal, effects):
         return explains(y, x, signal, effects)
-    # Of two that cross, the cause is where the other's change follows from, and not the other way round.
+    # Of two that cross, the cause is where the other's change follows from, and not the other way round; where both
+    # could, it is the one that is clearer by far.
+    if y.effect.nats >= CLEARER * x.effect.nats:
+        return explains(y, x, signal, effects)
     as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats
     follows = as_clear and explains(y, x, signal, effects, OTHER_SIGNAL)
     return follows and not explains(x, y, signal, effects)
