@@ -214,11 +214,17 @@ class Clerk:
     def _tell(self, entry: Open) -> None:
         """An alert that the incident fires, unless nobody wants it or was told the same already.
 
-        Where it is counts as much as how bad it is: who was told of another segment looks in the wrong place.
+        Where and what it is counts as much as how bad it is: who was told of another segment or type looks in the
+        wrong place. A type is corrected once, for some incidents lie between two.
         """
-        severity, elsewhere = entry.incident.severity, entry.incident.fingerprint in self._elsewhere
-        if severity >= self._params.least_alerted and (severity > entry.alerted or elsewhere):
-            entry.alerted = int(severity)
+        incident = entry.incident
+        elsewhere = incident.fingerprint in self._elsewhere
+        otherwise = entry.alerted_type not in ("", incident.incident_type) and not entry.corrected
+        if incident.severity < self._params.least_alerted:
+            return
+        if incident.severity > entry.alerted or elsewhere or otherwise:
+            entry.corrected |= otherwise
+            entry.alerted, entry.alerted_type = int(incident.severity), incident.incident_type
             self._say(entry)
 
     def _say(self, entry: Open) -> None:

@@ -79,6 +79,10 @@ class Open(msgspec.Struct):
     incident: Incident
     alerted: int = -1
     """The severity of the last alert, -1 before any."""
+    alerted_type: str = ""
+    """The type that it told."""
+    corrected: bool = False
+    """Whether another type was told since the first."""
     transitions: int = 0
     series: dict[SeriesKey, Series] = {}
     rules: list[RuleKey] = []

@@ -123,3 +123,16 @@ def test_a_release_is_judged_by_what_any_of_its_parts_shows_first() -> None:
     assert [i.incident_type for i in desk.triage.firing] == ["mix_change"]
     desk.look(world, found=[e for e in world.evidence() if e.signal == "judge_score_mean"])
     assert [i.incident_type for i in desk.triage.firing] == ["eval_baseline"]
+
+
+def test_who_was_told_another_type_is_told_once_what_it_is() -> None:
+    """Refusals are clear at once; that answers got short, which makes it another model, only later."""
+    desk, refused = Desk(), Cause(ACME_2, {"refusal_ratio": 0.4})
+    world = World(refused)
+    desk.look(world)
+    short = Cause(ACME_2, {"tokens_out_typical": 30.0}, minutes_ago=9.0)
+    for minutes in (1, 2, 3):
+        seen_later = later(World(refused, short), minutes)
+        desk.look(seen_later)
+    kinds = [kind for _, _, kind in desk.alerts]
+    assert kinds == ["refusal_surge", "model_drift"]
