@@ -13,6 +13,7 @@ from detectors.incidents.findings import NEAR_MS, Finding
 from detectors.incidents.grouping import better_owner
 from detectors.incidents.judging import Conclusion, View, by_now, seen_now
 from detectors.incidents.places import relative_size
+from detectors.incidents.severity import VOLUMES
 from detectors.incidents.shares import displaces
 from detectors.records import Evidence, Incident, Member, SegmentKey, Severity
 
@@ -114,11 +115,15 @@ class Open(msgspec.Struct):
 
     @property
     def shown(self) -> dict[str, Finding]:
-        """What tells the type: ``own``; of a release also what a part of its segments was the first to show."""
+        """What tells the type: ``own``; of a release also what a part of its segments was the first to show.
+
+        But not their volume: that of the version before goes to the new one.
+        """
         shown = self.own
         if self.incident.signal in RELEASED:
             for series in sorted(self.series.values(), key=lambda s: (-s.nats, s.segment)):
-                shown.setdefault(series.signal, series.finding)
+                if series.signal not in VOLUMES:
+                    shown.setdefault(series.signal, series.finding)
         return shown
 
     @property

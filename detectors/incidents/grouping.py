@@ -159,8 +159,8 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
     if within(y.segment, x.segment):
         as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats
         larger = not as_large(x, y, signal) or _is_dilution(y, x, signal, effects)
-        carries = as_clear and larger and explains(y, x, signal, effects, OTHER_SIGNAL)
-        return carries and _seen_as_long(x, y, signal, effects)
+        carried = as_clear and larger and explains(y, x, signal, effects, OTHER_SIGNAL)
+        return carried and _seen_as_long(x, y, signal, effects)
     if within(x.segment, y.segment):
         shared = as_large(y, x, signal) and explains(y, x, signal, effects)
         apart = not _has_all(x.segment, y.segment, signal, effects)
@@ -169,6 +169,11 @@ def better_owner(x: Finding, y: Finding, signal: Signal, effects: Effects) -> bo
         return explains(y, x, signal, effects)
     # Of two that cross, the cause is where the other's change follows from, and not the other way round; where both
     # could, it is the one that is clearer by far.
+    if (
+        signal.kind == "mix"
+        and effects.share(x.segment, y.segment, signal.name) * y.effect.n < AS_LONG * x.effect.n
+    ):
+        return False  # X's pane began before its change did, and is diluted
     if y.effect.nats >= CLEARER * x.effect.nats:
         return explains(y, x, signal, effects)
     as_clear = y.effect.nats >= PART_AS_CLEAR * x.effect.nats

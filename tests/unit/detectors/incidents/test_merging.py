@@ -7,6 +7,8 @@ from world import ACME_2, Cause, Desk, World, at, evidence
 
 from detectors.incidents.clerk import TriageStep
 from detectors.incidents.effects import Effect
+from detectors.incidents.findings import Finding
+from detectors.incidents.firing import key_of, series_of
 from detectors.incidents.places import disjoint
 from detectors.records import FLEET, Evidence, SegmentKey, Severity
 
@@ -136,3 +138,18 @@ def test_who_was_told_another_type_is_told_once_what_it_is() -> None:
         desk.look(seen_later)
     kinds = [kind for _, _, kind in desk.alerts]
     assert kinds == ["refusal_surge", "model_drift"]
+
+
+def test_a_release_is_no_silence_because_the_version_before_it_ends() -> None:
+    mixed = Cause(AGENT, {"prompt_version_mix": 0.9}, labels={"prompt_version_mix": "v2"})
+    ends = Cause(at(topic="travel"), {"request_rate": 0.0})
+    desk, world = Desk(), World(mixed)
+    desk.look(world, found=[e for e in world.evidence() if e.segment == AGENT])
+    (entry,) = desk.triage._docket.open.values()
+    both = World(mixed, ends)
+    effect = both.effect(at(topic="travel"), "request_rate")
+    assert effect is not None
+    gone = Finding(at(topic="travel"), "request_rate", effect, both.now_ms)
+    entry.series[key_of(gone)] = series_of(gone, Severity.WARNING, frozen=True)
+    desk.look(later(both, 1), found=[])
+    assert [i.incident_type for i in desk.triage.firing] == ["mix_change"]

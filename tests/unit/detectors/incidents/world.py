@@ -71,6 +71,7 @@ BASE: Final[dict[str, tuple[str, Any, str, float]]] = {
     "attributes_mix": ("share", "mix", "both", 0.001),
     "model_requested_mix": ("share", "mix", "both", 0.2),
     "evaluator_version_mix": ("share", "mix", "both", 0.001),
+    "prompt_version_mix": ("share", "mix", "both", 0.001),
     "tool_mix": ("share", "mix", "both", 0.3),
 }
 SIGNALS: Final = {name: Signal(name, unit, kind, worse, "") for name, (unit, kind, worse, _) in BASE.items()}  # type: ignore[arg-type]
