@@ -7,13 +7,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from detectors.incidents.classification import RELEASED
+from detectors.incidents.classification import JUDGED
 from detectors.incidents.effects import VOLUME, Effect
 from detectors.incidents.findings import NEAR_MS, Finding
 from detectors.incidents.grouping import better_owner
 from detectors.incidents.judging import Conclusion, View, by_now, seen_now
 from detectors.incidents.places import relative_size
-from detectors.incidents.severity import VOLUMES
 from detectors.incidents.shares import displaces
 from detectors.records import Evidence, Incident, Member, SegmentKey, Severity
 
@@ -115,14 +114,11 @@ class Open(msgspec.Struct):
 
     @property
     def shown(self) -> dict[str, Finding]:
-        """What tells the type: ``own``; of a release also what a part of its segments was the first to show.
-
-        But not their volume: that of the version before goes to the new one.
-        """
+        """What tells the type: ``own``; of another judge also the scores that a part of its segments showed first."""
         shown = self.own
-        if self.incident.signal in RELEASED:
+        if self.incident.signal == "evaluator_version_mix":
             for series in sorted(self.series.values(), key=lambda s: (-s.nats, s.segment)):
-                if series.signal not in VOLUMES:
+                if series.signal in JUDGED:
                     shown.setdefault(series.signal, series.finding)
         return shown
 
