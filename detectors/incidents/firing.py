@@ -114,7 +114,7 @@ class Open(msgspec.Struct):
 
     @property
     def shown(self) -> dict[str, Finding]:
-        """What tells the type: ``own``; of another judge also the scores that a part of its segments showed first."""
+        """What tells the type: ``own``; of another judge also the scores that any of its segments showed first."""
         shown = self.own
         if self.incident.signal == "evaluator_version_mix":
             for series in sorted(self.series.values(), key=lambda s: (-s.nats, s.segment)):
