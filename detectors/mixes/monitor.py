@@ -127,28 +127,22 @@ class Mixes:
 
     def effect(self, row: int, signal: str, now_ms: int) -> Effect | None:
         """The likeliest change of a mix: of the label that moved most; None while it learns."""
-        series = self._learned(row, signal, now_ms)
-        if not len(series):
-            return None
-        change = self._glr.change(series)
-        at = mover_of(change.nats, change.deviation / np.maximum(change.n, 1e-12))
-        found = self._effect(change, series, at)
+        series, change, at = self._moved_most(row, signal, now_ms)
+        found = self._effect(change, series, at) if len(series) else None
         return None if found is None else found._replace(nats=float(change.nats.max()), came=came(change))
 
     def since(self, row: int, signal: str, now_ms: int, since_ms: int) -> Effect | None:
         """What the label that moved most shows since a time or soon after; None while it learns."""
-        series = self._learned(row, signal, now_ms)
-        if not len(series):
-            return None
-        change = self._glr.change(series)
-        at = mover_of(change.nats, change.deviation / np.maximum(change.n, 1e-12))
-        return self._effect(self._glr.since_ms(series, since_ms), series, at)
+        series, _, at = self._moved_most(row, signal, now_ms)
+        return self._effect(self._glr.since_ms(series, since_ms), series, at) if len(series) else None
 
-    def _learned(self, row: int, signal: str, now_ms: int) -> Ints:
-        """The labels of a mix of which is known what to expect."""
+    def _moved_most(self, row: int, signal: str, now_ms: int) -> tuple[Ints, Change, int]:
+        """The labels of a mix of which is known what to expect, their changes, and which of them moved most."""
         series = self._counts.directory.of_pair(row * len(self._signals) + self.column[signal])
-        learned: Ints = series[self._baseline.reference(series, now_ms).ready]
-        return learned
+        series = series[self._baseline.reference(series, now_ms).ready]
+        change = self._glr.change(series)
+        shift = change.deviation / np.maximum(change.n, 1e-12)
+        return series, change, mover_of(change.nats, shift) if len(series) else 0
 
     def _effect(self, change: Change, series: Ints, at: int) -> Effect | None:
         """The change of one label."""
