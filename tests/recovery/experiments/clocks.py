@@ -28,7 +28,7 @@ from tests.recovery.rig.brokers import kafka
 from tests.recovery.rig.outcomes import counts
 from tests.recovery.rig.run import Event, Run, offline
 from tests.recovery.rig.stream import LongTraffic
-from tests.recovery.rig.verdict import RESULTS, compare, results
+from tests.recovery.rig.verdict import RESULTS, Results, compare, results
 from tests.support.brokers import log_size, read_all, send_in_order
 from tests.support.processes import eventually
 
@@ -100,13 +100,7 @@ def clocks(scale: Scale) -> Outcome:
         wrong = round(BAD_SHARE * len(honest))
         asyncio.run(_send_live(run, _with_wrong_clocks(honest, wrong, scale.random())))
         until_ms = length.end_ms(max(event.at_ms for event in honest))
-        asyncio.run(_send_markers(run, until_ms + length.lateness_secs * 1000 + length.base_secs * 1000))
-        eventually(
-            lambda: any(orjson.loads(value)["window_end_ms"] >= until_ms for value in run.read(SUMMARIES)),
-            within_secs=120,
-            what=lambda: f"the last window closes; the worker said: {run.last_words()}",
-        )
-        found = results({topic: run.read(topic) for topic in JUDGED}, until_ms)
+        found = _results_at_the_end(run, length, until_ms)
         letters = Counter(orjson.loads(value)["reason"] for value in run.read(DEADLETTERS))
         late = _late(run.read(PARTIALS))
         counted = [*honest, *asyncio.run(_as_appended(run.config))]
@@ -164,6 +158,17 @@ async def _send_live(run: Run, events: Sequence[Event]) -> None:
         await asyncio.gather(*futures)
     finally:
         await producer.stop()
+
+
+def _results_at_the_end(run: Run, length: _Length, until_ms: int) -> Results:
+    """What a run has said, once its last window is closed."""
+    asyncio.run(_send_markers(run, until_ms + length.lateness_secs * 1000 + length.base_secs * 1000))
+    eventually(
+        lambda: any(orjson.loads(value)["window_end_ms"] >= until_ms for value in run.read(SUMMARIES)),
+        within_secs=120,
+        what=lambda: f"the last window closes; the worker said: {run.last_words()}",
+    )
+    return results({topic: run.read(topic) for topic in JUDGED}, until_ms)
 
 
 async def _send_markers(run: Run, at_ms: int) -> None:
@@ -224,13 +229,7 @@ def apart(scale: Scale) -> Outcome:
         run.worker(stack)
         sender.join()
         until_ms = length.end_ms(max(event.at_ms for event in honest))
-        asyncio.run(_send_markers(run, until_ms + length.lateness_secs * 1000 + length.base_secs * 1000))
-        eventually(
-            lambda: any(orjson.loads(value)["window_end_ms"] >= until_ms for value in run.read(SUMMARIES)),
-            within_secs=120,
-            what=lambda: f"the last window closes; the worker said: {run.last_words()}",
-        )
-        found = results({topic: run.read(topic) for topic in JUDGED}, until_ms)
+        found = _results_at_the_end(run, length, until_ms)
         alerts = [orjson.loads(value) for value in run.read(ALERTS)]
         late = _late(run.read(PARTIALS))
     claimed = [

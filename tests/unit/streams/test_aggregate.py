@@ -72,6 +72,17 @@ def test_a_fast_clock_cannot_run_ahead_of_the_brokers_append_time() -> None:
     assert unstamped.max_event_ms == NOW_MS + 200_000, "without append time there is no guard"
 
 
+def test_of_a_fast_clock_everything_counts_at_the_time_it_was_appended() -> None:
+    index = {"index_updated_at": NOW_MS - 86_400_000, "model_requested": "m", "event_id": "f"}
+    said = []
+    for at_ms in (NOW_MS + 200_000, NOW_MS - 500):
+        source = aggregate()
+        value = orjson.dumps({**index, "occurred_at": at_ms})
+        source.add([LocalRecord("llm.interactions", 3, 0, value, None, NOW_MS - 500, 1)], NOW_MS)
+        said.append(source.idle(0).messages)
+    assert said[0] == said[1]
+
+
 def vote(n: int, at_ms: int) -> LocalRecord:
     value = orjson.dumps({"event_id": f"e{n}", "occurred_at": at_ms, "name": "user_feedback", "score": 0.0})
     return LocalRecord("llm.feedback", 0, n, value)
