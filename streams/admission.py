@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Set
 from typing import Final
 
 import msgspec
@@ -32,6 +33,12 @@ class AdmissionState(msgspec.Struct):
     """The most that were refused in one window since then."""
 
 
+def folded(block: Block, refused: Set[SegmentKey], layout: Layout) -> Block:
+    """The block with refused segments folded into ``__other__``."""
+    rows = {row for row, segment in enumerate(block.segments) if segment in refused} if refused else set()
+    return overflow(block, rows, layout) if rows else block
+
+
 class Admission:
     """Admits segments from closed windows, up to the caps; the rest of a segmentation is one ``__other__``.
 
@@ -48,23 +55,23 @@ class Admission:
 
     def admit(self, block: Block, window_end_ms: int, layout: Layout) -> Block:
         """The block with refused segments folded into ``__other__``."""
+        return folded(block, self.refuse(block.segments, window_end_ms), layout)
+
+    def refuse(self, segments: Collection[SegmentKey], window_end_ms: int) -> set[SegmentKey]:
+        """Which of the segments of a window (each once) have no place; asked again, it refuses none of the rest."""
         known = self.state.last_seen_ms
-        fresh = [
-            row for row, s in enumerate(block.segments) if s not in known and OVERFLOW_VALUE not in s.values
-        ]
-        refused: set[int] = set()
+        fresh = [s for s in segments if s not in known and OVERFLOW_VALUE not in s.values]
+        refused: set[SegmentKey] = set()
         if fresh:
             self._retire(window_end_ms)
-            fresh.sort(key=lambda row: stable_order(block.segments[row]))
-            for row in fresh:
-                if not self._take_place(block.segments[row], window_end_ms):
-                    refused.add(row)
-        for segment in block.segments:
+            fresh.sort(key=stable_order)
+            refused = {segment for segment in fresh if not self._take_place(segment, window_end_ms)}
+        for segment in segments:
             if segment in known:
                 known[segment] = window_end_ms
         if refused:
             self._count(len(refused), window_end_ms)
-        return overflow(block, refused, layout) if refused else block
+        return refused
 
     def evidence(self, window_start_ms: int, window_end_ms: int) -> list[Evidence]:
         """That segments are being refused, or that this is over: one alert for a flood, however long."""

@@ -14,14 +14,14 @@ from detectors.incidents.triage import Triage, TriageStep
 from detectors.monitor import Detect, Judged
 from detectors.records import Incident, SegmentKey, Severity
 from detectors.rules.book import RuleBook
-from detectors.sketches.block import Block, decode, merge
+from detectors.sketches.block import Block, merge, unpack
 from detectors.sketches.labels import cap_labels
 from detectors.sketches.recent import RecentExemplars
 from detectors.sketches.translation import exemplar_places, recode
 from detectors.sketches.window import WindowBlock
 from sinks.alerts_topic import alert_message
 from streams import decide_state
-from streams.admission import SEGMENTS_SIGNAL, Admission, AdmissionState
+from streams.admission import SEGMENTS_SIGNAL, Admission, AdmissionState, folded
 from streams.announced import announced_change
 from streams.closing import Closed, Closing, ClosingState
 from streams.config import Config
@@ -138,8 +138,7 @@ class Decide:
         return self._triage.budget(Severity.WARNING, WATCHED)
 
     def _on_closed(self, closed: Closed) -> Iterator[Message]:
-        block = merge([decode(data, LAYOUT) for data in closed.blocks], LAYOUT)
-        window, judged, triage = self.decide(closed.window_start_ms, block, closed.changes)
+        window, judged, triage = self.decide(closed.window_start_ms, self._merged(closed), closed.changes)
         rows = (window, judged.expected, judged.learning)
         for value in encode_summaries(*rows, self._fleet, self._max_bytes):
             yield Message(SUMMARIES, self._fleet.encode(), value)
@@ -149,6 +148,13 @@ class Decide:
             yield Message(INCIDENTS, incident.fingerprint.encode(), msgspec.json.encode(incident))
         for alert in triage.alerts:
             yield Message(ALERTS, *alert_message(alert, source=f"tidewatch/{self._fleet}"))
+
+    def _merged(self, closed: Closed) -> Block:
+        """All pieces together. Refused segments are folded piece by piece: a flood is never laid out as a whole."""
+        packed = [unpack(data) for data in closed.blocks]
+        segments = sorted(set().union(*(piece.segments for piece in packed)))
+        refused = self._admission.refuse(segments, closed.window_start_ms + self._base_ms)
+        return merge([folded(piece.block(LAYOUT), refused, LAYOUT) for piece in packed], LAYOUT)
 
     def snapshot(self) -> bytes:
         """Everything, at ``next_offset``, as MessagePack."""

@@ -2,7 +2,8 @@
 
 The envelope is MessagePack with an HMAC-SHA256 over everything else in it, checked before a byte of the snapshot
 is decoded. The rule of the seal is the same in every version from 2 on, so that a program can tell the snapshot of
-a newer one, which it must leave alone, from one that was changed, which it must not believe.
+a newer one, which it must leave alone, from one that was changed, which it must not believe. From version 3 on the
+snapshot in it is compressed: half of a fleet's is zeros of what was never judged.
 
 Stores keep the last two snapshots: ``state_sqlite`` (one host) and ``state_topic`` (a cluster). Both refuse the
 save of an owner that has been replaced. When the newest snapshot cannot be trusted, the one before it gives the
@@ -19,10 +20,15 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
+import zstandard
 
 from streams.keys import KeyFileError, given_key, made_key
 
-SCHEMA = 2
+SCHEMA = 3
+_COMPRESSED = 3
+"""The first version that compresses the snapshot."""
+_LEVEL = 1
+"""Of zstd: higher ones take twice the time for a fifteenth less."""
 KEY_BYTES = 32
 KEY_ENVIRONMENT = "TIDEWATCH_STATE_KEY_FILE"
 KEY_FILE = "state.key"
@@ -137,8 +143,9 @@ def encode(checkpoint: Checkpoint, fleet: str, key: bytes) -> bytes:
     """Seal a checkpoint."""
     position, log_id, state, mark = checkpoint
     head = msgspec.msgpack.encode(_Head(fleet, position, log_id, mark, _key_id(key)))
-    seal = _seal(key, SCHEMA, head, state)
-    return msgspec.msgpack.encode(_Envelope(SCHEMA, head, seal, state))
+    packed = zstandard.compress(state, _LEVEL)
+    seal = _seal(key, SCHEMA, head, packed)
+    return msgspec.msgpack.encode(_Envelope(SCHEMA, head, seal, packed))
 
 
 def decode(data: bytes, fleet: str, key: bytes) -> Checkpoint:
@@ -168,7 +175,8 @@ def decode(data: bytes, fleet: str, key: bytes) -> Checkpoint:
         )
     if head.fleet != fleet:
         raise StateTampered(f"the checkpoint of fleet {fleet!r} is that of fleet {head.fleet!r}")
-    return Checkpoint(head.position, head.log_id, found.state, head.mark)
+    state = found.state if found.schema < _COMPRESSED else zstandard.decompress(found.state)
+    return Checkpoint(head.position, head.log_id, state, head.mark)
 
 
 def _seal(key: bytes, schema: int, head: bytes, state: bytes) -> bytes:

@@ -18,6 +18,10 @@ NEAR_SHARE: Final = 0.5
 """The candidates for an onset lie a factor of two apart, seen from now."""
 CLEAR_NATS: Final = 8.0
 """From here on a segment can own a change."""
+SURE_NATS: Final = 12.0
+"""Chance hardly brings so much, whatever lies beside it."""
+OUTSHONE: Final = 1.0 / 3.0
+"""What has less than this share of the strongest evidence beside it, and is not sure, may be chance."""
 
 
 class Finding(NamedTuple):
@@ -32,7 +36,12 @@ class Finding(NamedTuple):
     @property
     def up(self) -> bool:
         """The direction; mixes have none and count as up."""
-        return self.effect.label is not None or self.effect.observed > self.effect.expected
+        return self.is_mix or self.effect.observed > self.effect.expected
+
+    @property
+    def is_mix(self) -> bool:
+        """Only mixes name the label whose share moved."""
+        return self.effect.label is not None
 
 
 def near(one: Finding, other: Finding) -> bool:
@@ -50,9 +59,22 @@ def by_chance(found: Finding, rest: float) -> bool:
     return found.effect.nats * rest**2 < CLEAR_NATS
 
 
+def outshone(effect: Effect, strongest: Effect) -> bool:
+    """Whether a change is so much less clear than another that it must not say what happened, or where."""
+    return effect.nats < min(SURE_NATS, OUTSHONE * strongest.nats)
+
+
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Mixes last, for what moves beside them says better where it is; then the clearest first.
+    """Mixes last, for what moves beside them says better where it is, unless they outshine it; the clearest first.
 
     Ties by segment and signal, so that the order they came in does not matter.
     """
-    return sorted(findings, key=lambda f: (f.effect.label is not None, -f.effect.nats, f.segment, f.signal))
+    given = list(findings)
+    clearest = max((f.effect for f in given if f.is_mix), key=lambda effect: effect.nats, default=None)
+
+    def rank(found: Finding) -> int:
+        if found.is_mix:
+            return 1
+        return 2 if clearest is not None and outshone(found.effect, clearest) else 0
+
+    return sorted(given, key=lambda f: (rank(f), -f.effect.nats, f.segment, f.signal))

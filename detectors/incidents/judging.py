@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from detectors.incidents.changes import Changes, Place, is_planned, suspect
 from detectors.incidents.classification import classify
 from detectors.incidents.effects import Effect, Effects
-from detectors.incidents.findings import CLEAR_NATS, NEAR_MS, Finding, near
+from detectors.incidents.findings import CLEAR_NATS, NEAR_MS, Finding, near, outshone
 from detectors.incidents.grouping import as_large
 from detectors.incidents.places import disjoint, relative_size
 from detectors.incidents.scene import Scene
@@ -143,9 +143,13 @@ def by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
 
 def _is_clear(name: str, effect: Effect, own: Mapping[str, Finding], view: View) -> bool:
     """Whether a change is sure enough to show what happened."""
+    strongest = max(own, key=lambda n: (own[n].effect.nats, n), default=name)
+    if name == strongest:
+        return True
+    if outshone(effect, own[strongest].effect):
+        return False
     if view.signals[name].kind == "mix":
-        strongest = max(own, key=lambda n: (own[n].effect.nats, n), default=None)
-        return name == strongest or effect.nats >= CLEAR_MIX_NATS
+        return effect.nats >= CLEAR_MIX_NATS
     return name in own or effect.nats >= CLEAR_NATS
 
 

@@ -7,7 +7,7 @@ result does not depend on how the records were split between partitions, workers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -121,8 +121,27 @@ def decode(data: bytes, layout: Layout) -> Block:
 
     Raises msgspec.ValidationError or ValueError for anything else.
     """
+    return unpack(data).block(layout)
+
+
+class Packed(NamedTuple):
+    """An encoded block whose segments are known, and whose numbers are not laid out yet."""
+
+    segments: list[SegmentKey]
+    wire: _Wire
+
+    def block(self, layout: Layout) -> Block:
+        """All of it. Raises ValueError when the numbers are not those of ``layout``."""
+        return _laid_out(self.segments, self.wire, layout)
+
+
+def unpack(data: bytes) -> Packed:
+    """The first half of ``decode``, with its errors."""
     wire = _DECODER.decode(_unpacked(data) if data.startswith(zstandard.FRAME_HEADER) else data)
-    segments = [SegmentKey(wire.segmentations[at], values) for at, values in wire.segments]
+    return Packed([SegmentKey(wire.segmentations[at], values) for at, values in wire.segments], wire)
+
+
+def _laid_out(segments: list[SegmentKey], wire: _Wire, layout: Layout) -> Block:
     counters = np.frombuffer(wire.counters, "<i8").astype(np.int64).reshape(len(segments), layout.width)
     return Block(
         segments,

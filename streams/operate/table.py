@@ -92,7 +92,7 @@ _TABLE: Final = (
     Metric(
         "tidewatch_checkpoint_age_seconds", "gauge", "seconds", (), "detect", "Since one was saved or loaded.",
     ),
-    Metric("tidewatch_checkpoint_bytes", "gauge", "bytes", (), "detect", "Size of the last one."),
+    Metric("tidewatch_checkpoint_bytes", "gauge", "bytes", (), "detect", "Of the last one, not compressed."),
     Metric(
         "tidewatch_checkpoint_duration_seconds", "gauge", "seconds", (), "detect", "Time to save the last one.",
     ),

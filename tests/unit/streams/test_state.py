@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import stat
 from pathlib import Path
@@ -68,14 +69,30 @@ def test_parts_of_two_checkpoints_do_not_mix() -> None:
 
 
 def test_a_newer_form_is_named_and_only_if_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "SCHEMA", 3)
+    monkeypatch.setattr(state, "SCHEMA", 4)
     sealed = encode(CHECKPOINT, "fleet", KEY)
-    monkeypatch.setattr(state, "SCHEMA", 2)
-    with pytest.raises(StateNewer, match=r"got form 3; expected 2 or lower.*use that version"):
+    monkeypatch.undo()
+    with pytest.raises(StateNewer, match=r"got form 4; expected 3 or lower.*use that version"):
         decode(sealed, "fleet", KEY)
     fields = msgspec.msgpack.decode(encode(CHECKPOINT, "fleet", KEY))
     with pytest.raises(StateTampered):  # nobody can stop us by claiming to be newer
-        decode(msgspec.msgpack.encode([3, *fields[1:]]), "fleet", KEY)
+        decode(msgspec.msgpack.encode([4, *fields[1:]]), "fleet", KEY)
+
+
+def test_a_snapshot_that_is_not_compressed_is_read() -> None:
+    """Form 2's."""
+    _, head, _, _ = msgspec.msgpack.decode(encode(CHECKPOINT, "fleet", KEY))
+    signed = msgspec.msgpack.encode((2, head, len(CHECKPOINT.state))) + CHECKPOINT.state
+    seal = hmac.digest(KEY, signed, "sha256")
+    older = msgspec.msgpack.encode([2, head, seal, CHECKPOINT.state])
+    assert decode(older, "fleet", KEY) == CHECKPOINT
+
+
+def test_zeros_take_no_room() -> None:
+    large = CHECKPOINT._replace(state=bytes(1_000_000))
+    sealed = encode(large, "fleet", KEY)
+    assert len(sealed) < 10_000
+    assert decode(sealed, "fleet", KEY) == large
 
 
 def test_another_key_is_named_as_such() -> None:

@@ -18,8 +18,8 @@ from streams.state import Checkpoint, Loaded, OwnerReplaced, StateError, StateNe
 from streams.state_sqlite import SqliteStateStore
 
 KEY = b"k" * 32
-FIRST = Checkpoint(4000, "cluster-1", b"first" * 3000, b"1" * 16)
-SECOND = Checkpoint(5000, "cluster-1", b"second" * 2500, b"2" * 16)
+FIRST = Checkpoint(4000, "cluster-1", random.Random(1).randbytes(15_000), b"1" * 16)
+SECOND = Checkpoint(5000, "cluster-1", random.Random(2).randbytes(15_000), b"2" * 16)
 
 
 class _Bomb:
@@ -178,7 +178,7 @@ async def test_a_newer_programs_snapshot_is_left_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = await saved(tmp_path / "state.sqlite")
-    monkeypatch.setattr("streams.state.SCHEMA", 3)
+    monkeypatch.setattr("streams.state.SCHEMA", 4)
     newer = encode(SECOND._replace(position=7000), "fleet", KEY)
     monkeypatch.undo()
     change(path, "UPDATE checkpoints SET sealed = ?, serial = 9 WHERE slot = 0", newer)
