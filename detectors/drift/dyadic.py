@@ -9,9 +9,11 @@ Source: Datar, Gionis, Indyk, Motwani, Maintaining stream statistics over slidin
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import itertools
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.base import Floats, Grid, Ints, State
 
@@ -19,8 +21,6 @@ LEVELS: Final = 14
 """2^14 values: two days of 10 s windows, a year and a half of hours."""
 SUMS: Final = 4
 _BLOCKS: Final = 2 * LEVELS
-_EACH: Final = _BLOCKS * np.arange(SUMS)
-"""Where the blocks of each sum begin."""
 
 
 class Formed(NamedTuple):
@@ -30,43 +30,49 @@ class Formed(NamedTuple):
     """Positions in the index that was pushed."""
     level: int
     sums: Floats
-    """[len(at), SUMS]."""
+    """[SUMS, len(at)]."""
 
 
 class Dyadic:
-    """For every series: blocks of four sums each and when they begin; newest first."""
+    """For every series: blocks of four sums each and when they begin; newest first.
+
+    The series are the last axis of all arrays: what is done to a block is done to that of many series at once.
+    """
 
     def __init__(self) -> None:
-        self._sums = Grid(SUMS * _BLOCKS)
-        """Sum by sum, so that each is a row of blocks."""
-        self._start = Grid(_BLOCKS, np.int64)
-        self._held = Grid(LEVELS, np.int8)
+        self._sums: Floats = np.zeros((SUMS, _BLOCKS, 0))
+        self._start: Ints = np.zeros((_BLOCKS, 0), np.int64)
+        self._held: NDArray[np.int8] = np.zeros((LEVELS, 0), np.int8)
 
     def grow(self, size: int) -> None:
-        for grid in (self._sums, self._start, self._held):
-            grid.grow(size)
+        more = size - self._held.shape[1]
+        if more > 0:
+            self._sums, self._start, self._held = (
+                np.concatenate([array, np.zeros((*array.shape[:-1], more), array.dtype)], axis=-1)
+                for array in (self._sums, self._start, self._held)
+            )
 
     def reset(self, index: Ints) -> None:
-        for grid in (self._sums, self._start, self._held):
-            grid.reset(index)
+        for array in (self._sums, self._start, self._held):
+            array[..., index] = 0
 
     def push(self, index: Ints, sums: Floats, start_ms: Ints) -> list[Formed]:
-        """Add a value, ``sums`` [series, SUMS], to each series; returns the blocks that formed, smallest first."""
+        """Add a value, ``sums`` [SUMS, series], to each series; returns the blocks that formed, smallest first."""
         formed: list[Formed] = []
         at = np.arange(len(index))
         for level in range(LEVELS):
             new, old = 2 * level, 2 * level + 1
-            held = self._held.rows[index, level]
+            held = self._held[level, index]
             full = held == 2
-            newest, newest_ms = self._sums.rows[index[:, None], new + _EACH], self._start.rows[index, new]
+            newest, newest_ms = self._sums[:, new, index], self._start[new, index]
             up = index[full]
-            carried = self._sums.rows[up[:, None], old + _EACH] + newest[full]
-            carried_ms = self._start.rows[up, old]
-            self._sums.rows[index[:, None], old + _EACH] = np.where(full[:, None], 0.0, newest)
-            self._start.rows[index, old] = np.where(full, 0, newest_ms)
-            self._sums.rows[index[:, None], new + _EACH] = sums
-            self._start.rows[index, new] = start_ms
-            self._held.rows[index, level] = np.where(full, 1, held + 1)
+            carried = self._sums[:, old, up] + newest[:, full]
+            carried_ms = self._start[old, up]
+            self._sums[:, old, index] = np.where(full, 0.0, newest)
+            self._start[old, index] = np.where(full, 0, newest_ms)
+            self._sums[:, new, index] = sums
+            self._start[new, index] = start_ms
+            self._held[level, index] = np.where(full, 1, held + 1)
             if not len(up):
                 break
             at, index, sums, start_ms = at[full], up, carried, carried_ms
@@ -75,24 +81,28 @@ class Dyadic:
         return formed
 
     def suffixes(self, index: Ints) -> tuple[Floats, Ints]:
-        """Each sum from every block's start until now, [sum, series, block]; and the starts in ms, 0: no block."""
-        sums = self._sums.rows[index].reshape(len(index), SUMS, _BLOCKS).cumsum(axis=2)
-        return sums.transpose(1, 0, 2), self._start.rows[index]
+        """Each sum from every block's start until now, [sum, block, series]; and the starts in ms, 0: no block."""
+        sums = self._sums.take(index, axis=2)
+        for one in sums:  # block by block: ``cumsum`` goes series by series, which takes longer
+            for newer, older in itertools.pairwise(one):
+                older += newer
+        return sums, self._start.take(index, axis=1)
 
     def to_state(self) -> State:
-        return {"grids": [grid.to_state() for grid in (*self._parted(), self._start, self._held)]}
+        return {"grids": [_as_grid(array).to_state() for array in (*self._sums, self._start, self._held)]}
 
     def from_state(self, state: State) -> None:
-        parts = self._parted()
-        for grid, stored in zip((*parts, self._start, self._held), state["grids"], strict=True):
+        read = []
+        for array, stored in zip((*self._sums, self._start, self._held), state["grids"], strict=True):
+            grid = _as_grid(array)
             grid.from_state(stored)
-        self._sums.rows = np.concatenate([part.rows for part in parts], axis=1)
+            read.append(np.ascontiguousarray(grid.rows.T))
+        *sums, self._start, self._held = read
+        self._sums = np.stack(sums)
 
-    def _parted(self) -> list[Grid]:
-        """A grid for each sum, as they are stored."""
-        parts = []
-        for at in range(SUMS):
-            part = Grid(_BLOCKS)
-            part.rows = self._sums.rows[:, at * _BLOCKS : (at + 1) * _BLOCKS]
-            parts.append(part)
-        return parts
+
+def _as_grid(array: NDArray[Any]) -> Grid:
+    """As it is stored: a row of blocks (or levels) per series."""
+    grid = Grid(len(array), array.dtype.type)
+    grid.rows = array.T
+    return grid

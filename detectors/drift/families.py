@@ -28,8 +28,8 @@ def gaussian(deviation: Floats, n: Floats, weight: Any, variance: Any, phi: Any,
 def bernoulli(held: Floats, n: Floats, p: Floats, weight: Any, phi: Any, tolerance: Any) -> Floats:
     """``held`` of ``n`` where the share ``p`` was to be expected."""
     share = np.clip(held / np.maximum(n, _TINY), 0.0, 1.0)
-    reference = np.where(share > p, np.minimum(p + tolerance, share), np.maximum(p - tolerance, share))
-    pooled = (n * share + weight * reference) / (n + weight)
+    reference = np.clip(share, p - tolerance, p + tolerance)
+    pooled = np.clip((n * share + weight * reference) / (n + weight), _TINY, 1.0 - _TINY)
     nats = n * _kl(share, pooled) + weight * _kl(reference, pooled)
     return np.where(n > 0, np.maximum(nats, 0.0) / phi, 0.0)
 
@@ -41,11 +41,7 @@ def negative_binomial(count: Floats, expected: Floats, phi: Any, tolerance: Any)
     ``tolerance`` is relative.
     """
     count = np.maximum(count, 0.0)
-    reference = np.where(
-        count > expected,
-        np.minimum(expected * (1.0 + tolerance), count),
-        np.maximum(expected * (1.0 - tolerance), count),
-    )
+    reference = np.clip(count, expected * (1.0 - tolerance), expected * (1.0 + tolerance))
     reference = np.maximum(reference, _TINY)
     size = reference / np.maximum(phi - 1.0, 1e-6)
     nats = _xlogy(count, count / reference) - (count + size) * np.log((count + size) / (reference + size))
@@ -53,11 +49,11 @@ def negative_binomial(count: Floats, expected: Floats, phi: Any, tolerance: Any)
 
 
 def _kl(p: Floats, q: Floats) -> Floats:
-    q = np.clip(q, _TINY, 1.0 - _TINY)
+    """Nats an observation; ``q`` is off 0 and 1."""
     return _xlogy(p, p / q) + _xlogy(1.0 - p, (1.0 - p) / (1.0 - q))
 
 
 def _xlogy(x: Floats, y: Floats) -> Floats:
-    """x log(y), 0 where x is 0."""
-    result: Floats = x * np.log(np.where(x > 0, np.maximum(y, _TINY), 1.0))
+    """x log(y), 0 where x is 0; neither is below 0."""
+    result: Floats = x * np.log(np.maximum(y, _TINY))
     return result

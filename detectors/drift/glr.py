@@ -119,16 +119,16 @@ class Glr:
     def _update(self, batch: Batch) -> Hits:
         index, slots = batch.series, self._take(batch.series)
         clipped, seen = self._deviations(batch, slots)
-        sums = np.stack((batch.n, clipped, batch.expected, seen), axis=1)
+        sums = np.stack((batch.n, clipped, batch.expected, seen))
         formed = self._blocks.push(slots, sums, batch.start_ms)
         since, starts = self._blocks.suffixes(slots)
         nats = np.where(starts > 0, self._ratios(batch, slots, since[0], since[1], since[2]), 0.0)
-        rows, best = np.arange(len(index)), nats.argmax(axis=1)
-        statistic = nats[rows, best]
-        n, deviation, expected, whole = since[:, rows, best]
-        self._remember(index, Change(statistic, starts[rows, best], n, whole, expected))
+        best, series = nats.argmax(axis=0), np.arange(len(index))
+        statistic = nats[best, series]
+        n, deviation, expected, whole = since[:, best, series]
+        self._remember(index, Change(statistic, starts[best, series], n, whole, expected))
         calm = batch.learn & ~self.suspected(index)
-        self._learn(batch, slots, calm, [Formed(rows, 0, sums), *formed])
+        self._learn(batch, slots, calm, [Formed(series, 0, sums), *formed])
         above = deviation > 0
         fired = statistic >= self.params.report_nats
         return Hits(
@@ -179,8 +179,8 @@ class Glr:
         return np.clip(seen, -limit, limit), seen
 
     def _ratios(self, batch: Batch, slots: Ints, n: Floats, deviation: Floats, expected: Floats) -> Floats:
-        """Nats of every candidate, [series, block], from the sums since each; families side by side."""
-        phi = self._inflation(slots)[:, _SCALE_OF_BLOCK]
+        """Nats of every candidate, [block, series], from the sums since each; families side by side."""
+        phi = self._inflation(slots)[_SCALE_OF_BLOCK]
         nats = np.zeros_like(n)
         bounds = np.searchsorted(
             batch.family, [GAUSSIAN, BERNOULLI, NEGATIVE_BINOMIAL, NEGATIVE_BINOMIAL + 1]
@@ -189,32 +189,31 @@ class Glr:
             if first == end:
                 continue
             at = slice(first, end)
-            some, off, hoped, inflation = n[at], deviation[at], expected[at], phi[at]
-            weight, tolerance = batch.weight[at, None], batch.tolerance[at, None]
+            some, off, hoped, inflation = n[:, at], deviation[:, at], expected[:, at], phi[:, at]
+            weight, tolerance = batch.weight[at], batch.tolerance[at]
             if family == GAUSSIAN:
                 mean = off / np.maximum(some, 1e-12)
-                nats[at] = gaussian(mean, some, weight, batch.variance[at, None], inflation, tolerance)
+                nats[:, at] = gaussian(mean, some, weight, batch.variance[at], inflation, tolerance)
             elif family == BERNOULLI:
                 share = hoped / np.maximum(some, 1e-12)
-                nats[at] = bernoulli(off + hoped, some, share, weight, inflation, tolerance)
+                nats[:, at] = bernoulli(off + hoped, some, share, weight, inflation, tolerance)
             else:
-                nats[at] = negative_binomial(off + hoped, hoped, inflation, tolerance)
+                nats[:, at] = negative_binomial(off + hoped, hoped, inflation, tolerance)
         return nats
 
     def inflation(self, index: Ints) -> Floats:
         """phi of every scale, [series, level]: its own as far as it is known, else the next smaller one's."""
-        return self._inflation(self._slots.of(index))
+        return self._inflation(self._slots.of(index)).T
 
     def _inflation(self, slots: Ints) -> Floats:
-        own, seen = self._phi.rows[slots], self._seen.rows[slots]
+        """The same, [level, series]."""
+        own, seen = (np.ascontiguousarray(grid.rows[slots].T) for grid in (self._phi, self._seen))
         prior = self.params.phi_prior
-        known = np.empty_like(own)
+        known = np.empty((LEVELS, len(slots)))
         smaller = np.ones(len(slots))
         for level in range(LEVELS):
-            smaller = np.maximum(
-                1.0, (seen[:, level] * own[:, level] + prior * smaller) / (seen[:, level] + prior)
-            )
-            known[:, level] = smaller
+            smaller = np.maximum(1.0, (seen[level] * own[level] + prior * smaller) / (seen[level] + prior))
+            known[level] = smaller
         return known
 
     def _learn(self, batch: Batch, slots: Ints, calm: Bools, formed: list[Formed]) -> None:
@@ -223,7 +222,7 @@ class Glr:
         keep = calm[at]
         where = at[keep]
         level = np.repeat([blocks.level for blocks in formed], [len(blocks.at) for blocks in formed])[keep]
-        n, deviation, expected, _ = np.concatenate([blocks.sums for blocks in formed])[keep].T
+        n, deviation, expected, _ = np.concatenate([blocks.sums for blocks in formed], axis=1)[:, keep]
         slot, rate = slots[where], batch.family[where] == NEGATIVE_BINOMIAL
         spread = n * batch.variance[where] * (1.0 + n / batch.weight[where])
         variance = np.where(rate, np.maximum(expected, 0.25), spread)
@@ -275,6 +274,6 @@ class Glr:
 def _without_evidence(sums: Floats, starts: Ints, off: Floats) -> Change:
     """What each series showed since the block that is least ``off``; nothing where none is finite."""
     off = np.where(starts > 0, off, np.inf)
-    rows, best = np.arange(len(starts)), off.argmin(axis=1)
-    n, _, expected, deviation = np.where(np.isfinite(off[rows, best]), sums[:, rows, best], 0.0)
-    return Change(np.zeros(len(starts)), starts[rows, best], n, deviation, expected)
+    best, series = off.argmin(axis=0), np.arange(starts.shape[1])
+    n, _, expected, deviation = np.where(np.isfinite(off[best, series]), sums[:, best, series], 0.0)
+    return Change(np.zeros(len(series)), starts[best, series], n, deviation, expected)

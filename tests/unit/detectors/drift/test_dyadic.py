@@ -10,7 +10,7 @@ from detectors.drift.dyadic import LEVELS, SUMS, Dyadic
 def push(blocks: Dyadic, values: list[float]) -> None:
     blocks.grow(1)
     for at, value in enumerate(values):
-        sums = value * np.arange(1.0, SUMS + 1)[None, :]
+        sums = value * np.arange(1.0, SUMS + 1)[:, None]
         blocks.push(np.zeros(1, np.int64), sums, np.array([1 + at]))
 
 
@@ -19,9 +19,9 @@ def test_every_suffix_is_the_sum_of_all_since_its_start() -> None:
     blocks = Dyadic()
     push(blocks, values.tolist())
     sums, starts = blocks.suffixes(np.zeros(1, np.int64))
-    known = starts[0] > 0
-    for k, column in enumerate(sums, 1):
-        for total, start in zip(column[0][known], starts[0][known], strict=True):
+    known = starts[:, 0] > 0
+    for k, blocks_of_one in enumerate(sums, 1):
+        for total, start in zip(blocks_of_one[known, 0], starts[known, 0], strict=True):
             assert total == k * values[start - 1 :].sum()
 
 
@@ -29,7 +29,7 @@ def test_candidates_reach_back_to_the_beginning_and_lie_at_most_a_factor_of_thre
     blocks = Dyadic()
     push(blocks, [1.0] * 1000)
     _, starts = blocks.suffixes(np.zeros(1, np.int64))
-    ages = np.sort(1001 - starts[0][starts[0] > 0])
+    ages = np.sort(1001 - starts[starts > 0])
     assert ages[0] == 1
     assert ages[-1] == 1000
     assert (ages[1:] <= 3 * ages[:-1]).all()
@@ -38,7 +38,7 @@ def test_candidates_reach_back_to_the_beginning_and_lie_at_most_a_factor_of_thre
 def test_beyond_the_top_the_oldest_are_forgotten() -> None:
     blocks, count = Dyadic(), 3 * 2**LEVELS
     blocks.grow(1)
-    index, one = np.zeros(1, np.int64), np.ones((1, SUMS))
+    index, one = np.zeros(1, np.int64), np.ones((SUMS, 1))
     for at in range(count):
         for formed in blocks.push(index, one, np.array([at + 1])):
             assert 0 < formed.level < LEVELS
