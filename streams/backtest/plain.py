@@ -84,7 +84,8 @@ class PlainDetectors:
         self._ph = _Arrays(n=0.0, mean=0.0, up=0.0, down=0.0, lowest=np.inf, highest=-1.0)
         self._static = _Arrays(row=0.0, side=0.0)
         self._said = {method: _Arrays(at_ms=-np.inf) for method in METHODS}
-        self._adwins: dict[int, ADWIN] = {}
+        self._adwins: dict[int, Any] = {}
+        """By series: the window itself, without the layer that a call for each value would pay for."""
 
     def learn(self, window: WindowBlock, *, watch: bool) -> None:
         """A window of the warm-up; with ``watch`` the methods that have a memory take it in too."""
@@ -177,10 +178,9 @@ class PlainDetectors:
         for at, (series, value) in enumerate(zip(index.tolist(), z.tolist(), strict=True)):
             adwin = self._adwins.get(series)
             if adwin is None:
-                adwin = self._adwins[series] = ADWIN()
-            adwin.update(value)
-            if adwin.drift_detected:
-                sides[at] = 1.0 if adwin.estimation > 0 else -1.0
+                adwin = self._adwins[series] = ADWIN()._helper
+            if adwin.update(value):
+                sides[at] = 1.0 if adwin.get_total() > 0 else -1.0
                 del self._adwins[series]  # River begins anew, too
         return sides
 
@@ -215,7 +215,7 @@ class PlainDetectors:
             "signals": self._signals,
             "arrays": [arrays.to_state() for arrays in self._all()],
             "adwins": [
-                [series, list(adwin._helper.__getnewargs__()), bytes(adwin._helper.__getstate__())]
+                [series, list(adwin.__getnewargs__()), bytes(adwin.__getstate__())]
                 for series, adwin in self._adwins.items()
             ],
         }
@@ -231,12 +231,10 @@ class PlainDetectors:
         plain._is_rate = np.array([SIGNALS[name].kind == "rate" for name in plain._signals], np.bool_)
         for arrays, stored in zip(plain._all(), state["arrays"], strict=True):
             arrays.from_state(stored)
+        of_river = type(ADWIN()._helper)
         for series, arguments, stored in state["adwins"]:
-            adwin = ADWIN()
-            helper = type(adwin._helper)(*arguments)
-            helper.__setstate__(stored)
-            adwin._helper = helper
-            plain._adwins[series] = adwin
+            plain._adwins[series] = of_river(*arguments)
+            plain._adwins[series].__setstate__(stored)
         return plain
 
     def _all(self) -> list[_Arrays]:
