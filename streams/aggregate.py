@@ -111,7 +111,7 @@ class Aggregate:
 
     def start(self) -> AggregateStep:
         """Announce the source, so that no window closes without it."""
-        return AggregateStep([self._watermark()], None)
+        return AggregateStep([self._watermark(begins=True)], None)
 
     def add(self, records: Sequence[Record], now_ms: int) -> AggregateStep:
         """A chunk of records with ascending offsets; ``now_ms`` is the driver's clock.
@@ -212,7 +212,7 @@ class Aggregate:
         self._dropped += sum(window.content.dropped for window in sealed)
         return [*pieces, self._watermark()]
 
-    def _watermark(self) -> Message:
+    def _watermark(self, *, begins: bool = False) -> Message:
         return self._to_log(
             Watermark(
                 source=self._source,
@@ -227,6 +227,7 @@ class Aggregate:
                 duplicates=self._duplicates,
                 unknown_fields=self._unknown_fields,
                 empty=self._empty,
+                begins=begins,
             )
         )
 

@@ -4,8 +4,9 @@ A window uses only the partials of the attempt whose watermark sealed it for a s
 wins and a sealed window never reopens. A window closes when every source has sealed it, or says that it is idle.
 An idle source vouches only for what the fleet had seen when it said so: its word lets windows close up to the
 fleet's largest event time of that moment minus the lateness, so it must be renewed while others go on. (Else a
-source whose worker died while it was idle would not hold up windows that its unread records belong to.) While
-all sources are idle, event time goes on by the time that they have been quiet.
+source whose worker died while it was idle would not hold up windows that its unread records belong to.) Only the
+attempt that began last may say it: a worker that was paused on its way to do so would speak for records that
+another one reads by now. While all sources are idle, event time goes on by the time that they have been quiet.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class _Source(msgspec.Struct):
     quiet_ms: int = 0
     vouched_event_ms: int | None = None
     """The fleet's largest event time when the source last said that it is idle."""
+    attempt: str = ""
+    """The one that began last; empty where none has said so."""
     attempts: dict[str, dict[int, _Pieces]] = msgspec.field(default_factory=dict)
     """attempt -> window start -> pieces that no watermark has sealed yet."""
 
@@ -128,11 +131,14 @@ class Closing:
 
     def _seal(self, watermark: Watermark, source: _Source) -> None:
         self.state.sources_total = max(self.state.sources_total, watermark.sources_total)
-        source.idle, source.quiet_ms = watermark.idle, watermark.quiet_ms
         if watermark.max_event_ms is not None:
             source.max_event_ms = max(source.max_event_ms or 0, watermark.max_event_ms)
-        if watermark.idle:
-            source.vouched_event_ms = self._max_event_ms()
+        if watermark.begins:
+            source.attempt = watermark.attempt
+        if watermark.begins is None or source.attempt in ("", watermark.attempt):
+            source.idle, source.quiet_ms = watermark.idle, watermark.quiet_ms
+            if watermark.idle:
+                source.vouched_event_ms = self._max_event_ms()
         until = watermark.sealed_until_ms
         if until is None or (source.sealed_until_ms is not None and until <= source.sealed_until_ms):
             self._forget(source, watermark.attempt, source.sealed_until_ms)

@@ -72,6 +72,8 @@ class Watermark(msgspec.Struct, frozen=True, tag="watermark", array_like=True):
     unknown_fields: int
     empty: int
     """Records without a value."""
+    begins: bool | None = None
+    """The first of its attempt, which speaks for the source from here on; None where the program did not say."""
 
 
 LogRecord = Partial | Notices | Watermark

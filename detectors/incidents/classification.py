@@ -54,6 +54,9 @@ MODELS: Final = ("model_requested_mix", "model_served_mix")
 RELEASED: Final = ("prompt_version_mix", "evaluator_version_mix")
 NOTABLE: Final = 0.1
 """Logarithm: a tenth more tokens, time or money."""
+HARM: Final = ("refusal_ratio", "unsupported_claim_ratio", "judge_fail_ratio", "tool_error_ratio")
+HARMED: Final = 0.03
+"""Answers that are worse by so many points are there to be seen: that there are fewer of them is no silence."""
 LONGER: Final = 0.05
 """The same of prompts alone: what makes answers slower and dearer is worth its name sooner."""
 
@@ -133,7 +136,11 @@ TABLE: Final = (
         (Moved((*LATENCY, *LATENCY_TAIL, *COST, *PRICE, *COST_TAIL, *TOKENS_OUT, "spend_usd"), "any"),),
         (Compensated(0.8), Still((*JUDGED, "refusal_ratio", "schema_valid_ratio"), "any", 0.05)),
     ),
-    Row("no_data", (Moved(("request_rate",), "down"),), (Still(("error_ratio",), "up"),)),
+    Row(
+        "no_data",
+        (Moved(("request_rate",), "down"),),
+        (Still(("error_ratio",), "up"), Still(HARM, "up", HARMED)),
+    ),
     Row("data_incident", (Moved(("retrieved_chunks_mean",), "down"),)),
     Row(
         "data_incident",

@@ -187,6 +187,25 @@ def test_an_idle_source_vouches_only_for_what_had_been_seen() -> None:
     assert len(fleet.windows) == 8
 
 
+def test_who_was_paused_does_not_vouch_for_what_another_reads_by_now() -> None:
+    values = [event(n, n * 1000) for n in range(100)]
+    busy, zombie, successor = aggregate(0, 2), aggregate(1, 2, "zombie"), aggregate(1, 2, "successor")
+    fleet = Fleet()
+    for source in (busy, zombie, successor):
+        fleet.take(source.start().messages)
+    held = [LocalRecord(TOPIC, 1, 0, event(100, 5_000))]
+    fleet.take(successor.add(held, NOW).messages)
+    fleet.take(busy.add(records(values), NOW).messages)
+    fleet.take(zombie.idle(10_000).messages)
+    assert not fleet.windows, "the successor has a record of the first one"
+    fleet.take(successor.idle(10_000).messages)
+    assert len(fleet.windows) == 8
+    assert fleet.windows == {
+        start: block for start, block in run([[*values[:6], event(100, 5_000), *values[6:]]], 0, 60).items()
+        if start in fleet.windows
+    }  # fmt: skip
+
+
 def test_it_is_known_which_source_the_windows_wait_for() -> None:
     fleet = Fleet()
     fast, slow = aggregate(0, 2), aggregate(1, 2)

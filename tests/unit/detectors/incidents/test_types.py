@@ -48,6 +48,10 @@ CASES = {
         Cause(CHAT, {"refusal_ratio": 0.10}),
         "refusal_surge", "model", "critical", CHAT, "refusal_ratio", ("prompt", {"feature": "chat"}),
     ),
+    "refusals while the traffic falls": Case(
+        Cause(CHAT, {"refusal_ratio": 0.25, "request_rate": 0.6}),
+        "refusal_surge", "unknown", "critical", CHAT, "refusal_ratio",
+    ),
     "stale knowledge": Case(
         Cause(
             at(topic="billing"), {"index_age_typical_days": 45.0, "idk_ratio": 0.10, "user_corrected_ratio": 0.02}
