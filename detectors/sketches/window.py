@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from detectors.sketches.layout import Layout
 from detectors.sketches.readings import histogram_of, read_one, read_signals
 from detectors.sketches.recent import RecentExemplars
 
+_MOST_APART: Final = 16
+"""Histograms that wait to be added up."""
 Histogram = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]
 
 
@@ -107,29 +111,44 @@ class WindowBlock:
 
 
 class Measures:
-    """One segment's measures over some span; merging is exact, signals are read from the result."""
+    """One segment's measures over some span; merging is exact, signals are read from the result.
 
-    __slots__ = ("block", "layout")
+    Counters are added up at once, histograms when they are read, which few rules do, or too many are waiting.
+    """
 
-    def __init__(self, block: Block, layout: Layout) -> None:
-        self.block = block
+    __slots__ = ("_block", "_more", "layout")
+
+    def __init__(self, block: Block, layout: Layout, more: Sequence[Entries] = ()) -> None:
+        """``more`` are histograms that are still to be added to those of the block."""
+        self._block = block
+        self._more = more
         self.layout = layout
 
     @property
+    def block(self) -> Block:
+        """All of it, added up."""
+        if self._more:
+            histograms = sum_entries([self._block.histograms, *self._more])
+            self._block, self._more = _of_one(self._block, self._block.counters, histograms), ()
+        return self._block
+
+    @property
     def events(self) -> int:
-        return int(self.block.counters[0, 0])
+        return int(self._block.counters[0, 0])
 
     def merge(self, *others: Measures) -> Measures:
         """The measures of this span and the others together; all must be of one segment."""
-        blocks = [self.block, *(other.block for other in others)]
-        counters = np.sum([block.counters for block in blocks], axis=0)
-        histograms = sum_entries([block.histograms for block in blocks])
-        block = Block(self.block.segments, counters, histograms, EMPTY, [], NO_EXEMPLARS)
-        return Measures(block, self.layout)
+        both = (self, *others)
+        counters = np.sum([one._block.counters for one in both], axis=0)
+        apart = [histograms for one in both for histograms in (one._block.histograms, *one._more)]
+        first, *more = apart if len(apart) <= _MOST_APART else [sum_entries(apart)]
+        return Measures(_of_one(self._block, counters, first), self.layout, more)
 
     def read(self, signal: str, span_ms: int) -> SignalValue | None:
         """The signal over the span, or None without observations."""
-        values, counts = read_one(self.block, self.layout, self.layout.readings[signal], span_ms)
+        reading = self.layout.readings[signal]
+        block = self.block if reading.q is not None or reading.who else self._block
+        values, counts = read_one(block, self.layout, reading, span_ms)
         return None if np.isnan(values[0]) else SignalValue(float(values[0]), int(counts[0]))
 
     def share_above(self, signal: str, bound: float) -> float:
@@ -137,6 +156,10 @@ class Measures:
         histogram = histogram_of(self.block, self.layout, self.layout.readings[signal].measure)
         held, known = count_from(*histogram, np.array([bound]))
         return float(held[0] / known[0]) if known[0] else 0.0
+
+
+def _of_one(like: Block, counters: NDArray[np.int64], histograms: Entries) -> Block:
+    return Block(like.segments, counters, histograms, EMPTY, [], NO_EXEMPLARS)
 
 
 def _one_row(block: Block, row: int) -> Block:
