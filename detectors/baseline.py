@@ -16,7 +16,8 @@ For a series with scored panes (x, n), x transformed (``detectors.scales``), n o
   detectors that sum.
 
 Learning comes after scoring. Learned deviations are clipped at ``clip_sigmas`` (Huber), so that outliers
-hardly move it. Until ``min_panes`` panes with ``min_events`` events a series is *learning* and not judged.
+hardly move it. Until ``min_panes`` panes with ``min_events`` events a series is *learning* and not judged,
+unless its siblings lend it what it does not know yet (``detectors.lending``).
 
 Sources: Huber, Robust Statistics, ch. 4 (clipping); exponentially weighted moments: Finch 2009; long-run
 variance by batch means: Glynn and Whitt, Estimating the asymptotic variance with batch means, 1991.
@@ -30,6 +31,7 @@ import numpy as np
 from pydantic import Field
 
 from detectors.base import Bools, Columns, Floats, Ints, Params, State
+from detectors.lending import LEAST_HISTORY, Lending, Loan, Own, shrunk
 from detectors.scales import Scales
 from detectors.season import Season
 
@@ -83,14 +85,21 @@ class Reference(NamedTuple):
     event_variance: Floats
     weight: Floats
     ready: Bools
+    """Whether the series' own history is enough."""
     season: Floats
     """r(t) where known, else NaN."""
+    lenders: Ints
+    """Siblings that lend to a series whose own history is not enough alone, else 0."""
+
+    @property
+    def judged(self) -> Bools:
+        """Which series may be judged."""
+        result: Bools = self.ready | (self.lenders > 0)
+        return result
 
     def take(self, at: Ints) -> Reference:
         """The same for some of the series."""
-        return Reference(
-            self.expected[at], self.event_variance[at], self.weight[at], self.ready[at], self.season[at]
-        )
+        return Reference._make(column[at] for column in self)
 
 
 def _levels() -> Columns:
@@ -100,8 +109,11 @@ def _levels() -> Columns:
 class Baseline:
     """References of all series; ``size`` grows with the monitor."""
 
-    def __init__(self, params: BaselineParams, scales: Scales, signals: int) -> None:
+    def __init__(
+        self, params: BaselineParams, scales: Scales, signals: int, lending: Lending | None = None
+    ) -> None:
         self.params = params
+        self._lending = lending
         self.scales = scales
         self._signals = signals
         self._recent = _levels()
@@ -114,6 +126,7 @@ class Baseline:
             batches=(np.int64, 0),
             inflation=(np.float64, 1.0),
             learned_ms=(np.int64, -1),
+            alone=(np.bool_, 0),
         )
         self._season = Season(signals)
         half = np.where(scales.is_rate, params.rate_half_life_panes, params.half_life_panes)
@@ -125,9 +138,10 @@ class Baseline:
         self._season.grow(size // self._signals)
 
     def reset(self, index: Ints, *, forget_season: bool) -> None:
-        """Start learning anew; a new normal keeps the shape of the week and learns its level."""
+        """Start learning anew; a new normal keeps the shape of the week and learns its level alone."""
         for columns in (self._recent, self._residual, self._common):
             columns.reset(index)
+        self._common["alone"][index] = not forget_season
         if forget_season:
             self._season.reset(np.unique(index // self._signals))
 
@@ -148,6 +162,12 @@ class Baseline:
         self._recent["mu"][index], self._common["learned_ms"][index] = x, now_ms
 
     def reference(self, index: Ints, now_ms: int) -> Reference:
+        """What some series are compared with, what they are lent included."""
+        ref = self.own(index, now_ms)
+        return ref if self._lending is None else self._with_loans(self._lending, index, ref)
+
+    def own(self, index: Ints, now_ms: int) -> Reference:
+        """What is known of some series by their own history."""
         column = index % self._signals
         season = self._season.at(index, now_ms)
         seasonal = ~np.isnan(season) & (self._residual["panes"][index] >= self.params.min_panes)
@@ -164,7 +184,29 @@ class Baseline:
         ready = (self._recent["panes"][index] >= self.params.min_panes) & (
             enough | self.scales.is_rate[column]
         )
-        return Reference(expected, level["s2"], level["weight"], ready, season)
+        lenders = np.zeros(len(index), np.int64)
+        return Reference(expected, level["s2"], level["weight"], ready, season, lenders)
+
+    def _with_loans(self, lending: Lending, index: Ints, ref: Reference) -> Reference:
+        """The reference of series whose own history is not enough, and what their siblings lend them."""
+        at = np.flatnonzero(~ref.ready)
+        panes, events = self._recent["panes"][index[at]], self._common["events"][index[at]]
+        params = self.params
+        begun = (panes >= LEAST_HISTORY * params.min_panes) & (events >= LEAST_HISTORY * params.min_events)
+        at = at[begun & ~self._common["alone"][index[at]]]
+        if not len(at):
+            return ref
+        loan = lending.of(index[at])
+        lent = loan.lenders > 0
+        at, loan = at[lent], Loan._make(part[lent] for part in loan)
+        if not len(at):
+            return ref
+        some = index[at]
+        own = Own(*(self._recent[name][some] for name in ("mu", "s2", "weight", "panes")))
+        borrowed = shrunk(own, loan, self.scales.is_ratio[some % self._signals])
+        ref.expected[at], ref.event_variance[at], ref.weight[at] = borrowed
+        ref.lenders[at] = loan.lenders
+        return ref
 
     def mean_n(self, index: Ints) -> Floats:
         """Observations behind a pane of each series, on average; 0 before the first."""
@@ -279,5 +321,5 @@ class Baseline:
     def from_state(self, state: State) -> None:
         self._recent.from_state(state["recent"])
         self._residual.from_state(state["residual"])
-        self._common.from_state(state["common"])
+        self._common.from_state(state["common"], since=("alone",))
         self._season.from_state(state["season"])

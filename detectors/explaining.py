@@ -76,6 +76,8 @@ class Explanation(msgspec.Struct, frozen=True):
     """The change that ``sample_rate_needed`` is for: from which an incident of its type warns, unless given."""
     sample_rate_needed: float | None
     """At which the change asked for shows within a day; None if not even at 1."""
+    lenders: int
+    """Segments of the same dimensions whose baselines lend to this one until it has enough history."""
 
 
 class Explainer:
@@ -131,6 +133,7 @@ class Explainer:
         needed = self.nats_needed(index, false_per_week)
         wanted = np.array([self._warns_from(c) if asked is None else asked for c in column.tolist()])
         terms, told = self.terms(index, now_ms), self._levels(index, now_ms)
+        lenders = self._baseline.reference(index, now_ms).lenders
         changes = self._smallest(terms, column, seen, needed)
         share_needed = self._share_needed(terms, column, wanted, needed, whole)
         found = []
@@ -156,6 +159,7 @@ class Explainer:
                     sample_rate=min(1.0, float(seen[at] / whole[at])) if whole[at] > 0 else 0.0,
                     asked=float(wanted[at]),
                     sample_rate_needed=None if learning else _number(share_needed[at]),
+                    lenders=int(lenders[at]),
                     **known,
                 )
             )  # fmt: skip
@@ -199,7 +203,7 @@ class Explainer:
                     nats_needed=shares.nats_needed,
                     observations_per_hour=float(shares.per_hour[at]), interactions_per_hour=whole,
                     sample_rate=min(1.0, float(shares.per_hour[at]) / whole) if whole > 0.0 else 0.0,
-                    asked=wanted, sample_rate_needed=_number(float(enough[at] / most[at])),
+                    asked=wanted, sample_rate_needed=_number(float(enough[at] / most[at])), lenders=0,
                     **{key: _number(value[at]) for key, value in told.items()},
                 )
             )  # fmt: skip
@@ -255,7 +259,7 @@ class Explainer:
         found = {}
         for name, sigmas in (("expected", 0.0), ("lower", -_BAND_SIGMAS), ("upper", _BAND_SIGMAS)):
             level = self._scales.inverse(column, ref.expected + sigmas * sigma)
-            found[name] = np.where(ref.ready, level, np.nan)
+            found[name] = np.where(ref.judged, level, np.nan)
         return found
 
     def _smallest(self, terms: Terms, column: Ints, per_hour: Floats, nats: Floats) -> dict[str, Floats]:

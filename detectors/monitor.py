@@ -17,11 +17,13 @@ from pydantic import Field
 
 from detectors.base import Bank, Bools, Floats, Ints, Params, State, Stateful, Verdict
 from detectors.baseline import Baseline, BaselineParams
+from detectors.drift.dyadic import LEVELS
 from detectors.drift.glr import Glr
 from detectors.explaining import Explainer
 from detectors.extremes import Extremes, tails_of
 from detectors.frozen import Frozen, FrozenParams
 from detectors.incidents.effects import VOLUME
+from detectors.lending import Learned, Lending
 from detectors.mixes.monitor import Mixes, MixesParams, Parts
 from detectors.observed import Observed
 from detectors.panes import Panes, PanesParams
@@ -90,7 +92,8 @@ class Detect:
         count = len(self._signals)
         self._rows = Rows(max_segments, retire_after_days)
         self._panes = Panes(params.panes, self._scales, base_window_ms)
-        self._baseline = Baseline(params.baseline, self._scales, count)
+        self._lending = Lending(self._scales, self._rows, LEVELS)
+        self._baseline = Baseline(params.baseline, self._scales, count, self._lending)
         self._tails = Tails(count, self._rows.known_well)
         self._detectors = make(params.detectors)
         (self._glr,) = (detector for detector in self._detectors if isinstance(detector, Glr))
@@ -112,8 +115,8 @@ class Detect:
             self._mixes,
         )  # fmt: skip
         self._kept: dict[str, Stateful] = {
-            "rows": self._rows, "panes": self._panes, "baseline": self._baseline, "tails": self._tails,
-            "volumes": self._volumes, "observed": self._observed, "extremes": self._extremes,
+            "rows": self._rows, "panes": self._panes, "lending": self._lending, "baseline": self._baseline,
+            "tails": self._tails, "volumes": self._volumes, "observed": self._observed, "extremes": self._extremes,
             "people": self._people, "frozen": self._frozen,
         }  # fmt: skip
         self._said = [Said(params.repeat_secs) for _ in self._detectors]
@@ -143,6 +146,7 @@ class Detect:
         self._people.add(block, rows)
         self._observed.add(rows, block.counts, block.window_start_ms, block.window_end_ms)
         done = self._panes.add(block, rows)
+        self._lending.renew(block.window_end_ms, lambda index: self._learned(index, block.window_end_ms))
         scored = self._scoring.score(done, block.window_end_ms)
         evidence = self._detect(scored, block) + self._reporter.back(scored, block)
         evidence += self._mixes.close(block, rows, freed)
@@ -150,7 +154,9 @@ class Detect:
         over = {(found.segment, found.signal) for found in evidence if not found.firing}
         evidence = [e for e in evidence if not e.firing or (e.segment, e.signal) not in over]
         frozen = self._frozen.holds(done.series)
-        keep = ~self._glr.suspected(done.series) & ~frozen
+        # What is thin must get a history of its own, even if it is unlike its siblings.
+        patience = np.where(scored.ref.ready, sys.maxsize, self.params.baseline.min_panes)
+        keep = ~self._glr.suspected(done.series, patience) & ~frozen
         self._learn(scored, keep, block.window_end_ms)
         self._extremes.learn(block, rows, self._calm(rows))
         # Not what is frozen by a warning; what only informs or is suspected may just be an hour not seen before.
@@ -225,11 +231,16 @@ class Detect:
         now_ms = block.window_end_ms
         index, frozen = scored.panes.series, self._frozen.holds(scored.panes.series)
         for detector, said in zip(self._detectors, self._said, strict=True):
-            follows = detector is self._glr or detector.family == "outlier"
-            at = np.flatnonzero(scored.ref.ready if follows else scored.ref.ready & ~frozen)
+            if detector is self._glr:
+                at = np.flatnonzero(scored.ref.judged)
+                lent = index[at[scored.ref.lenders[at] > 0]]
+                self._glr.endow(lent, self._lending.phi(lent))
+            else:
+                at = np.flatnonzero(scored.ref.ready & (~frozen | (detector.family == "outlier")))
             if not len(at):
                 continue
-            hits = detector.update(self._scoring.batch(scored, at, ~frozen[at]))
+            # How a series wanders shows only beside its own level: off its siblings' it would excuse itself.
+            hits = detector.update(self._scoring.batch(scored, at, ~frozen[at] & scored.ref.ready[at]))
             bad_up, bad_down = (self._reporter.worse(index[at], up=up) for up in (True, False))
             if detector is self._glr:
                 worse = np.maximum(np.where(bad_up, hits.up, 0.0), np.where(bad_down, hits.down, 0.0))
@@ -267,7 +278,12 @@ class Detect:
         index = (rows[:, None] * shape[1] + np.arange(shape[1])).ravel()
         ref = self._baseline.reference(index, now_ms)
         expected = self._scales.inverse(index % shape[1], ref.expected)
-        return np.where(ref.ready, expected, np.nan).reshape(shape), (~ref.ready).reshape(shape)
+        return np.where(ref.judged, expected, np.nan).reshape(shape), (~ref.judged).reshape(shape)
+
+    def _learned(self, index: Ints, now_ms: int) -> Learned:
+        """What series could lend."""
+        ref = self._baseline.own(index, now_ms)
+        return Learned(ref.expected, ref.event_variance, ref.weight, ref.ready, self._glr.inflation(index))
 
     def to_state(self) -> State:
         """Everything, as MessagePack-able values; ``from_state`` of an equal configuration continues exactly."""
@@ -296,7 +312,8 @@ class Detect:
         if state["signals"] != list(self._column):
             state = relaid(state, self.to_state())
         for name, part in self._kept.items():
-            part.from_state(state[name])
+            if name != "lending" or name in state:  # the first versions lent nothing
+                part.from_state(state[name])
         self._mixes.from_state(state["mixes"])
         anew = []
         for detector, said in zip(self._detectors, self._said, strict=True):

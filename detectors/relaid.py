@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import Ints, State
+from detectors.drift.dyadic import LEVELS
 
 Bytes = NDArray[np.uint8]
 
@@ -24,6 +25,7 @@ _HOURS: Final = ("hour", "before")
 """Of the season; the first versions had only the first."""
 _SEASON_BYTES: Final = {"mean": 4, "weeks": 1, "whole": 4}
 _SEEN_BYTES: Final = 8
+_LOAN_BYTES: Final = {"loans": 8, "phi": 8 * LEVELS}
 
 
 def relaid(stored: State, new: State) -> State:
@@ -38,6 +40,10 @@ def relaid(stored: State, new: State) -> State:
     move = _Move(stored["signals"], new["signals"])
     baseline, observed, season = stored["baseline"], stored["observed"], stored["baseline"]["season"]
     hours = new["baseline"]["season"]
+    lending = stored.get("lending")
+    if lending is not None:  # the first versions lent nothing
+        lent = {name: move.last_axis(lending[name], size) for name, size in _LOAN_BYTES.items()}
+        stored = stored | {"lending": lending | lent}
     return stored | {
         "signals": new["signals"],
         **{part: move.series(stored[part], new[part]) for part in _BY_SERIES},

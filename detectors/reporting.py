@@ -98,11 +98,11 @@ class SignalReporter:
 
     def back(self, scored: Scored, block: WindowBlock) -> list[Evidence]:
         """Evidence of the frozen series that are back where their baseline expects them."""
-        ready = np.flatnonzero(scored.ref.ready)
+        judged = np.flatnonzero(scored.ref.judged)
         index = scored.panes.series
-        back = self._frozen.step(index[ready], scored.z[ready])
+        back = self._frozen.step(index[judged], scored.z[judged])
         evidence = []
-        for here, nats in zip(ready[back.at].tolist(), back.nats.tolist(), strict=True):
+        for here, nats in zip(judged[back.at].tolist(), back.nats.tolist(), strict=True):
             row, column = divmod(int(index[here]), len(self._signals))
             segment, signal = self._rows.segment(row), self._signals[column].name
             least = self._frozen.params.back_nats

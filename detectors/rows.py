@@ -31,8 +31,9 @@ class Rows:
         self._row: dict[SegmentKey, int] = {}
         self._segment: list[SegmentKey | None] = []
         self._times = Columns(seen_ms=(np.int64, -1), born_ms=(np.int64, -1))
-        self._named = Columns(named=(np.bool_, 0))
-        """Whether it is neither the whole fleet nor what is folded together."""
+        self._named = Columns(named=(np.bool_, 0), kin=(np.int64, -1))
+        """Whether it is neither the whole fleet nor what is folded together; and if so, its group of siblings."""
+        self._groups: dict[tuple[str, ...], int] = {}
         self._free: list[int] = []
         self._retired_ms = -1
 
@@ -73,6 +74,7 @@ class Rows:
         for row in leaving:
             del self._row[self.segment(row)]
             self._segment[row] = None
+            self._name(row)
             heapq.heappush(self._free, row)
         self._times.reset(np.array(leaving, np.int64))
         return leaving
@@ -92,7 +94,23 @@ class Rows:
     def _name(self, row: int) -> None:
         segment = self._segment[row]
         self._named.grow(len(self._segment))
-        self._named["named"][row] = segment not in (None, FLEET) and OVERFLOW_VALUE not in segment.values
+        named = segment is not None and segment != FLEET and OVERFLOW_VALUE not in segment.values
+        self._named["named"][row] = named
+        self._named["kin"][row] = self.group_of(segment.dimensions) if segment is not None and named else -1
+
+    def group_of(self, dimensions: tuple[str, ...]) -> int:
+        """The group of siblings that segments of these dimensions are; numbers mean nothing."""
+        return self._groups.setdefault(dimensions, len(self._groups))
+
+    @property
+    def groups(self) -> list[tuple[str, ...]]:
+        """The dimensions of every group of siblings, by number; as many as there are segmentations."""
+        return list(self._groups)
+
+    def kin(self, rows: Ints) -> Ints:
+        """The group of siblings of each row; -1: the whole fleet, what is folded together, a free row."""
+        result: Ints = self._named["kin"][rows]
+        return result
 
     def row(self, segment: SegmentKey) -> int | None:
         return self._row.get(segment)

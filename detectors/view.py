@@ -177,7 +177,7 @@ class View:
         shift = np.where(rate, grown, change.deviation / n)
         expected = np.where(ratio, change.expected / n, ref.expected)
         return _Changes(
-            known=ref.ready & (change.n > 0),
+            known=ref.judged & (change.n > 0),
             nats=change.nats,
             since_ms=change.since_ms,
             n=change.n,

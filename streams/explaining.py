@@ -62,6 +62,12 @@ def lines(
     else:
         band = f"a pane lies within {number(found.lower)} to {number(found.upper)}"
         yield "expected", f"{with_unit(found.expected, unit)}; {band}"
+    if found.lenders:
+        kin = " and ".join(found.segment.dimensions)
+        yield (
+            "borrowed",
+            f"spread and part of the level, from {found.lenders} others by {kin}, until it has more history",
+        )
     if found.observed is not None and found.since_ms is not None:
         yield (
             "observed",

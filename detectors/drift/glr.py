@@ -145,10 +145,13 @@ class Glr:
         suspect = change.nats >= self.params.suspect_nats
         self._change["suspected"][index] = np.where(suspect, self._change["suspected"][index] + 1, 0)
 
-    def suspected(self, index: Ints) -> Bools:
-        """Which series may have changed, so that what they show now must not be taken for normal."""
-        panes = self._change["suspected"][index]
-        result: Bools = (panes > 0) & (panes <= self.params.max_suspect_panes)
+    def suspected(self, index: Ints, patience: Ints | None = None) -> Bools:
+        """Which series may have changed, so that what they show now must not be taken for normal.
+
+        ``patience``: for so many panes in a row at most, if that is less than ``max_suspect_panes``.
+        """
+        panes, most = self._change["suspected"][index], self.params.max_suspect_panes
+        result: Bools = (panes > 0) & (panes <= (most if patience is None else np.minimum(patience, most)))
         return result
 
     def change(self, index: Ints) -> Change:
@@ -240,6 +243,13 @@ class Glr:
         rows, others = self._take(index), self._slots.of(siblings)
         self._phi.rows[rows] = self._phi.rows[others].mean(axis=0)
         self._seen.rows[rows] = np.minimum(self._seen.rows[others].mean(axis=0), self.params.phi_prior)
+
+    def endow(self, index: Ints, phi: Floats) -> None:
+        """Series never judged so far wander by ``phi`` [series, scale], until they show how they do themselves."""
+        new = self._slots.of(index) == 0
+        if new.any():
+            rows = self._take(index[new])
+            self._phi.rows[rows], self._seen.rows[rows] = phi[new], self.params.phi_prior
 
     def restart(self, index: Ints) -> None:
         """Forget the recent past; how much a series wanders is still known."""
