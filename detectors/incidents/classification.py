@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from detectors.incidents.findings import RELEASED
 from detectors.incidents.scene import (
     Announced,
     Compensated,
@@ -51,7 +52,6 @@ CLASSIFIER: Final = ("safety_model_version", "safety_classifier", "guardrail")
 AUDIENCE: Final = ("language=",)
 """Attributes that say who asks: another value is another audience, not another form of the record."""
 MODELS: Final = ("model_requested_mix", "model_served_mix")
-RELEASED: Final = ("prompt_version_mix", "evaluator_version_mix")
 NOTABLE: Final = 0.1
 """Logarithm: a tenth more tokens, time or money."""
 HARM: Final = ("refusal_ratio", "unsupported_claim_ratio", "judge_fail_ratio", "tool_error_ratio")
@@ -68,8 +68,6 @@ class Row(NamedTuple):
     leads: tuple[Moved, ...]
     needs: tuple[Condition, ...] = ()
 
-
-_NOT_LONGER: Final = Still(TOKENS_IN, "up", NOTABLE)
 
 TABLE: Final = (
     Row("safety", (Moved(("safety_high_ratio", "safety_flag_ratio")),)),
@@ -118,7 +116,7 @@ TABLE: Final = (
     Row(
         "latency",
         (Moved(LATENCY, "up", 0.15),),
-        (Moved(("error_ratio",)), Still(("error_ratio",), "up", 0.3), _NOT_LONGER),
+        (Moved(("error_ratio",)), Still(("error_ratio",), "up", 0.3), Still(TOKENS_IN, "up", NOTABLE)),
     ),
     Row(
         "provider_outage",
@@ -186,10 +184,10 @@ TABLE: Final = (
     Row(
         "cost_per_token",
         (Moved(PRICE), Moved(COST)),
-        (Moved(PRICE), _NOT_LONGER, Moved(MODELS, "any")),
+        (Moved(PRICE), Moved(MODELS, "any")),
     ),
-    Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), _NOT_LONGER, Announced(("price",)))),
-    Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), _NOT_LONGER, Confined(PROVIDERS))),
+    Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), Announced(("price",)))),
+    Row("cost_per_token", (Moved(PRICE), Moved(COST)), (Moved(PRICE), Confined(PROVIDERS))),
     Row("cost_drift", (Moved(COST), Moved(PRICE))),
     Row(
         "mix_change",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from detectors.incidents.firing import (
     series_of,
     stronger,
 )
+from detectors.incidents.homes import of_an_incident
 from detectors.incidents.judging import View, conclude
 from detectors.incidents.wording import alert_of
 from detectors.records import Alert, Anomaly, Evidence, Incident, Severity, stable_id
@@ -178,6 +180,7 @@ class Clerk:
             entry.worst,
             self._view,
             rule=incident.family == "rule",
+            of_another=partial(of_an_incident, self._docket, self._view, but=entry),
             taken_over_before=entry.settled_takeover(self._now_ms),
         )
         if is_forecast(incident.peak.evidence):

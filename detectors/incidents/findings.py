@@ -22,6 +22,8 @@ SURE_NATS: Final = 12.0
 """Chance hardly brings so much, whatever lies beside it."""
 OUTSHONE: Final = 1.0 / 3.0
 """What has less than this share of the strongest evidence beside it, and is not sure, may be chance."""
+RELEASED: Final = ("prompt_version_mix", "evaluator_version_mix")
+"""They tell what was done, however clearly, and outshine nothing that may have come of it."""
 
 
 class Finding(NamedTuple):
@@ -59,9 +61,15 @@ def by_chance(found: Finding, rest: float) -> bool:
     return found.effect.nats * rest**2 < CLEAR_NATS
 
 
-def outshone(effect: Effect, strongest: Effect) -> bool:
+def strongest(findings: Iterable[Finding]) -> Finding | None:
+    """The clearest of some findings that can outshine others."""
+    able = [f for f in findings if f.signal not in RELEASED]
+    return max(able, key=lambda f: (f.effect.nats, f.signal), default=None)
+
+
+def outshone(effect: Effect, clearest: Effect) -> bool:
     """Whether a change is so much less clear than another that it must not say what happened, or where."""
-    return effect.nats < min(SURE_NATS, OUTSHONE * strongest.nats)
+    return effect.nats < min(SURE_NATS, OUTSHONE * clearest.nats)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
@@ -70,11 +78,11 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     Ties by segment and signal, so that the order they came in does not matter.
     """
     given = list(findings)
-    clearest = max((f.effect for f in given if f.is_mix), key=lambda effect: effect.nats, default=None)
+    clearest = strongest(f for f in given if f.is_mix)
 
     def rank(found: Finding) -> int:
         if found.is_mix:
             return 1
-        return 2 if clearest is not None and outshone(found.effect, clearest) else 0
+        return 2 if clearest is not None and outshone(found.effect, clearest.effect) else 0
 
     return sorted(given, key=lambda f: (rank(f), -f.effect.nats, f.segment, f.signal))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from detectors.incidents.classification import RELEASED
 from detectors.incidents.docket import Docket
 from detectors.incidents.effects import VOLUME
-from detectors.incidents.findings import Finding, near
+from detectors.incidents.findings import RELEASED, Finding, near
 from detectors.incidents.firing import Open, SeriesKey
 from detectors.incidents.grouping import (
     agrees,
@@ -22,6 +21,18 @@ from detectors.incidents.judging import FLAT_NATS, MOVED_NATS, View, seen_now
 from detectors.incidents.places import within
 from detectors.incidents.shares import displaces
 from detectors.records import FLEET, Evidence, SegmentKey
+
+
+def of_an_incident(docket: Docket, view: View, finding: Finding, but: Open | None = None) -> bool:
+    """Whether a change only shows what an open incident has at its own segment; ``but``: not this one."""
+    for entry in docket.open.values():
+        series = entry.series.get(SeriesKey(entry.incident.segment, finding.signal))
+        if entry is but or series is None or series.segment == finding.segment:
+            continue
+        signal = view.signals[finding.signal]
+        if began_within(series.finding, finding) and explains(series.finding, finding, signal, view.effects):
+            return True
+    return False
 
 
 class Homes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from detectors.incidents.changes import Changes, Place, is_planned, suspect
 from detectors.incidents.classification import classify
 from detectors.incidents.effects import Effect, Effects
-from detectors.incidents.findings import CLEAR_NATS, NEAR_MS, Finding, near, outshone
+from detectors.incidents.findings import CLEAR_NATS, NEAR_MS, Finding, near, outshone, strongest
 from detectors.incidents.grouping import as_large
 from detectors.incidents.places import disjoint, relative_size
 from detectors.incidents.scene import Scene
@@ -64,10 +64,12 @@ def conclude(
     view: View,
     *,
     rule: bool,
+    of_another: Callable[[Finding], bool] | None = None,
     taken_over_before: float = 0.0,
 ) -> Conclusion:
     """Judge an incident at ``owner`` whose findings there are ``own``; ``worst`` is its evidence's severity.
 
+    ``of_another`` says which changes there are another incident's, where that is to be left out.
     ``taken_over_before``: what is known of that, also when the traffic is about to return.
     """
     first = min(own.values(), key=lambda f: f.effect.since_ms) if own else None
@@ -76,7 +78,7 @@ def conclude(
     if view.changes.timely(since_ms, view.now_ms):
         place = Place(owner, tuple(aliases(owner, view)), watched(view.segments))
     fitting = view.changes.fitting(place, since_ms, view.now_ms)
-    scene = scene_at(owner, own, view, fitting)
+    scene = scene_at(owner, own, view, fitting, of_another)
     scene = scene._replace(taken_over=max(scene.taken_over, taken_over_before))
     named = classify(scene, rule=rule)
     change = suspect(named.type, place, fitting)
@@ -91,7 +93,11 @@ def conclude(
 
 
 def scene_at(
-    owner: SegmentKey, own: Mapping[str, Finding], view: View, changes: tuple[AnnouncedChange, ...]
+    owner: SegmentKey,
+    own: Mapping[str, Finding],
+    view: View,
+    changes: tuple[AnnouncedChange, ...],
+    of_another: Callable[[Finding], bool] | None,
 ) -> Scene:
     """Everything that is known at the owner."""
     moved = {name: seen_now(found, view).effect for name, found in own.items()}
@@ -103,7 +109,7 @@ def scene_at(
         found = Finding(owner, name, effect, view.now_ms)
         if effect.nats < FLAT_NATS:
             flat.add(name)
-        elif _counts(found, view) and _belongs(found, own, view):
+        elif _counts(found, view) and _belongs(found, own, view) and not (of_another and of_another(found)):
             moved[name] = effect
     moved = {name: by_now(owner, name, effect, view) for name, effect in moved.items()}
     clear = frozenset(name for name, effect in moved.items() if _is_clear(name, effect, own, view))
@@ -143,13 +149,12 @@ def by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
 
 def _is_clear(name: str, effect: Effect, own: Mapping[str, Finding], view: View) -> bool:
     """Whether a change is sure enough to show what happened."""
-    strongest = max(own, key=lambda n: (own[n].effect.nats, n), default=name)
-    if name == strongest:
-        return True
-    if outshone(effect, own[strongest].effect):
+    clearest = strongest(own.values())
+    if clearest is not None and name != clearest.signal and outshone(effect, clearest.effect):
         return False
     if view.signals[name].kind == "mix":
-        return effect.nats >= CLEAR_MIX_NATS
+        alone = name == max(own, key=lambda n: (own[n].effect.nats, n), default=None)
+        return alone or effect.nats >= CLEAR_MIX_NATS
     return name in own or effect.nats >= CLEAR_NATS
 
 

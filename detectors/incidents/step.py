@@ -16,7 +16,7 @@ from detectors.incidents.firing import Open, RuleKey, SeriesKey, evidence_at, ke
 from detectors.incidents.grouping import Group, group
 from detectors.incidents.homes import Homes
 from detectors.incidents.judging import View, conclude
-from detectors.records import AnnouncedChange, Evidence, SegmentKey, Severity, Signal
+from detectors.records import FLEET, AnnouncedChange, Evidence, SegmentKey, Severity, Signal
 from detectors.rules.days import is_forecast
 from detectors.sketches.window import WindowBlock
 
@@ -175,7 +175,10 @@ class Step:
         """Open an incident for one cause."""
         given = [found for evidence in members.values() for found in evidence]
         headline = self._headline(cause, max(found.severity for found in given))
+        clearest = cause.members[0].segment
         holder = self._docket.series.get(key_of(headline)) or self._lately_at(cause.owner)
+        if holder is None and clearest != FLEET:  # a part that shows the same has not the incident for that
+            holder = self._lately_at(clearest)
         if holder is not None:  # what shows it best has an incident already: it is that one
             for member in cause.members:
                 self._clerk.join(holder, member, members[key_of(member)])

@@ -29,6 +29,11 @@ def test_what_a_mix_outshines_comes_last() -> None:
     assert signals(chance, mix, sure) == ["b", "topic_mix", "a"]
 
 
+def test_a_release_outshines_nothing_that_may_have_come_of_it() -> None:
+    release, came_of_it = finding("prompt_version_mix", 400.0, "v20"), finding("a", 8.5)
+    assert signals(release, came_of_it) == ["a", "prompt_version_mix"]
+
+
 @pytest.mark.parametrize(
     ("nats", "strongest_nats", "is_outshone"),
     [(8.7, 27.0, True), (8.7, 25.0, False), (11.9, 400.0, True), (12.0, 400.0, False), (8.7, 8.7, False)],
