@@ -7,13 +7,16 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from threading import Thread
 
+from streams.allocator import give_memory_back
+
 
 def pool_of(processes: int) -> ProcessPoolExecutor:
     """A pool of new processes, which share nothing with this one."""
-    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_begin)
 
 
-def _end_with_parent() -> None:
+def _begin() -> None:
+    give_memory_back()
     Thread(target=_watch_parent, name="parent", daemon=True).start()
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from streams.allocator import give_memory_back
 from streams.decide import Decide
 from streams.decide_state import decode
 from streams.signals import LAYOUT
@@ -36,6 +37,7 @@ MARK_GROWTH: Final = 1.5
 def main() -> int:
     arguments = _arguments()
     console = Console()
+    give_memory_back()  # as the workers do
     found = [measure(monitors) for monitors in track(MONITORS, "measuring", console=console)]
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(found, indent=2) + "\n")
