@@ -19,7 +19,6 @@ from streams.backtest.overlap import in_reference
 from streams.backtest.plain import METHODS, Alarm
 from streams.backtest.scoring import (
     FalseAlarm,
-    Label,
     Notice,
     Setting,
     Verdict,
@@ -28,6 +27,7 @@ from streams.backtest.scoring import (
     segments_as,
     unlabelled_ms,
 )
+from streams.backtest.truths import label_of
 from streams.backtest.warmup import Fleet, Snapshots, WarmUp
 from streams.backtest.windows import Arriving, InOrder, Window
 from streams.config import Config
@@ -36,7 +36,6 @@ from streams.simulate.catalogue import Span, plan
 from streams.simulate.disorder import disordered
 from streams.simulate.events import Event
 from streams.simulate.incidents import DAY_MS, HOUR_MS
-from streams.simulate.scenarios import Truth
 from streams.simulate.traffic import TrafficSpec, generate
 from streams.simulate.twins import TWINS
 
@@ -120,7 +119,7 @@ class Branch:
         span = Span(self.start_ms, self.start_ms + _NO_END_MS, warm_up.rate_per_day, job.seed)
         strength = "medium" if job.kind in ("benign", "trap") else job.variant
         self._plan = plan(job.scenario, strength, onset_ms, span, benign=job.kind == "benign")
-        self.labels = [_label(truth) for truth in self._plan.truths]
+        self.labels = [label_of(truth) for truth in self._plan.truths]
         self._effects = list(self._plan.effects)
         self._spec = TrafficSpec.per_day(
             self.start_ms, _NO_END_MS / DAY_MS, warm_up.rate_per_day, seed=job.seed, effects=self._effects
@@ -279,23 +278,6 @@ def begin(job: Job, warm_up: WarmUp) -> tuple[int, int]:
         return start_ms, first_ms + 12 * HOUR_MS
     repeated = job.scenario == "T3" or (job.kind == "benign" and TWINS[job.scenario].weekly)
     return start_ms, first_ms + (7 * DAY_MS if repeated else 0)
-
-
-def _label(truth: Truth) -> Label:
-    benign = truth.benign
-    return Label(
-        id=truth.id,
-        start_ms=truth.onset_ms,
-        end_ms=truth.end_ms,
-        segment=in_reference(truth.segment),
-        type="" if benign else truth.alert_type,
-        severity="" if benign else truth.severity,
-        origin="" if benign else truth.origin,
-        counts_from_ms=truth.onset_ms + truth.ramp_ms // 2,
-        target_events=None if benign else truth.target_events,
-        benign=benign,
-        versioned="prompt_version" in truth.fields,
-    )
 
 
 def _from_alarm(alarm: Alarm) -> Notice:

@@ -1,4 +1,4 @@
-"""The user's own labels: a CSV file of incidents that really happened."""
+"""The user's own labels: a CSV file of incidents that really happened, or the truth of a simulation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final, get_args
 from detectors.records import IncidentType, Origin, Severity
 from streams.backtest.overlap import plain
 from streams.backtest.scoring import Label
+from streams.backtest.truths import labels_of_truth
 from streams.config import INTERACTION_DIMENSIONS
 
 REQUIRED: Final = ("start", "end")
@@ -37,6 +38,20 @@ def read_labels(path: Path) -> list[Label]:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadLabels([f"{path}: {error}; expected a readable CSV file in UTF-8"]) from None
+    labels = _of_truth(path, text) if text.lstrip().startswith("{") else _of_table(path, text)
+    return sorted(labels, key=lambda label: (label.start_ms, label.id))
+
+
+def _of_truth(path: Path, text: str) -> list[Label]:
+    try:
+        return labels_of_truth(text)
+    except ValueError as error:
+        raise BadLabels(
+            [f"{path}: got {error}; expected a CSV file, or what `tidewatch simulate --truth` writes"]
+        ) from None
+
+
+def _of_table(path: Path, text: str) -> list[Label]:
     rows = csv.DictReader(text.splitlines())
     names = [name.strip() for name in rows.fieldnames or ()]
     rows.fieldnames = names
@@ -64,7 +79,7 @@ def read_labels(path: Path) -> list[Label]:
         problems.append(f"{path}: no rows; expected one for each incident")
     if problems:
         raise BadLabels(problems)
-    return sorted(labels, key=lambda label: (label.start_ms, label.id))
+    return labels
 
 
 def _label(row: dict[str, str], number: int) -> Label:

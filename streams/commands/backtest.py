@@ -98,7 +98,8 @@ class _Own(NamedTuple):
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
-    help="CSV of what really happened in it: start,end and any of id,segment,type,severity,origin,target_events.",
+    help="What really happened in it: CSV with start,end and any of id,segment,type,severity,origin,target_events; "
+    "or the truth that `tidewatch simulate` wrote.",
 )
 @click.option(
     "--rule",
@@ -141,6 +142,7 @@ def command(
       tidewatch backtest --only S04/medium --seeds 1 --warm-up-days 2
       tidewatch backtest --json out.json
       tidewatch backtest --events history.jsonl.zst --labels incidents.csv
+      tidewatch backtest --events simulated.jsonl.zst --labels truth.json
       tidewatch backtest --events history.jsonl --labels incidents.csv --rule
           '{ name = "refusals", signal = "refusal_ratio", warning = 0.1, segments = [{ model = "*" }] }'
     """

@@ -43,6 +43,25 @@ def test_labels(tmp_path: Path) -> None:
     assert (late.type, late.severity) == ("latency", "warning")
 
 
+def test_the_truth_of_a_simulation(tmp_path: Path) -> None:
+    events, truth = tmp_path / "events.jsonl", tmp_path / "truth.json"
+    options = ["--scenario", "S10", "--strength", "medium", "--days", "0.01", "--rate-per-day", "1000"]
+    made = CliRunner().invoke(main, ["simulate", *options, "--output", str(events), "--truth", str(truth)])
+    assert made.exit_code == 0, made.output
+    (label,) = read_labels(truth)
+    (incident,) = json.loads(truth.read_text("utf-8"))["incidents"]
+    assert (label.id, label.type) == (incident["id"], "context_growth")
+    assert label.segment == {"feature": "search", "prompt_name": "search-answer"}
+    assert label.counts_from_ms == label.start_ms + incident["ramp_secs"] * 500
+    assert label.end_ms > label.start_ms
+    truth.write_text('{"version": 2, "incidents": []}', "utf-8")
+    with pytest.raises(BadLabels, match=r"truth.json: got version: got 2; expected 1"):
+        read_labels(truth)
+    truth.write_text('{"incidents": 3}', "utf-8")
+    with pytest.raises(BadLabels, match="or what `tidewatch simulate --truth` writes"):
+        read_labels(truth)
+
+
 def test_every_wrong_line_is_named(tmp_path: Path) -> None:
     rows = (
         "a,yesterday,2026-09-08,,,,,\n"
