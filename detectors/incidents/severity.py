@@ -118,8 +118,8 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
     },
     "refusal_surge": {"refusal_ratio": Bound(0.01, 0.05, impact=0.02)},
     "context_drift": {
-        "idk_ratio": Bound(0.035, 0.12),
-        "user_corrected_ratio": Bound(0.007, 0.02),
+        "idk_ratio": Bound(0.035, 0.12, impact=0.002),
+        "user_corrected_ratio": Bound(0.007, 0.02, impact=0.0005),
         "index_age_typical_days": Bound(0.7, 1.6),
     },
     "data_incident": {
