@@ -152,7 +152,7 @@ class Decide:
     def _merged(self, closed: Closed) -> Block:
         """All pieces together. Refused segments are folded piece by piece: a flood is never laid out as a whole."""
         packed = [unpack(data) for data in closed.blocks]
-        segments = sorted(set().union(*(piece.segments for piece in packed)))
+        segments = set().union(*(piece.segments for piece in packed))
         refused = self._admission.refuse(segments, closed.window_start_ms + self._base_ms)
         return merge([folded(piece.block(LAYOUT), refused, LAYOUT) for piece in packed], LAYOUT)
 

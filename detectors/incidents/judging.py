@@ -112,7 +112,7 @@ def scene_at(
         elif _counts(found, view) and _belongs(found, own, view) and not (of_another and of_another(found)):
             moved[name] = effect
     moved = {name: by_now(owner, name, effect, view) for name, effect in moved.items()}
-    clear = frozenset(name for name, effect in moved.items() if _is_clear(name, effect, own, view))
+    clear = _clear(moved, own, view)
     return Scene(owner, moved, frozenset(flat), changes, taken_over(owner, own, view), view.signals, clear)
 
 
@@ -147,15 +147,19 @@ def by_now(owner: SegmentKey, name: str, effect: Effect, view: View) -> Effect:
     return effect._replace(observed=observed, expected=late.expected, shift=sure * late.shift)
 
 
-def _is_clear(name: str, effect: Effect, own: Mapping[str, Finding], view: View) -> bool:
-    """Whether a change is sure enough to show what happened."""
+def _clear(moved: Mapping[str, Effect], own: Mapping[str, Finding], view: View) -> frozenset[str]:
+    """Which changes are sure enough to show what happened."""
     clearest = strongest(own.values())
-    if clearest is not None and name != clearest.signal and outshone(effect, clearest.effect):
-        return False
-    if view.signals[name].kind == "mix":
-        alone = name == max(own, key=lambda n: (own[n].effect.nats, n), default=None)
-        return alone or effect.nats >= CLEAR_MIX_NATS
-    return name in own or effect.nats >= CLEAR_NATS
+    head = max(own, key=lambda n: (own[n].effect.nats, n), default=None)
+
+    def is_clear(name: str, effect: Effect) -> bool:
+        if clearest is not None and name != clearest.signal and outshone(effect, clearest.effect):
+            return False
+        if view.signals[name].kind == "mix":
+            return name == head or effect.nats >= CLEAR_MIX_NATS
+        return name in own or effect.nats >= CLEAR_NATS
+
+    return frozenset(name for name, effect in moved.items() if is_clear(name, effect))
 
 
 def _counts(found: Finding, view: View) -> bool:

@@ -11,8 +11,9 @@ from typing import Final, get_args
 from detectors.records import IncidentType, Origin, Severity
 from streams.backtest.overlap import plain
 from streams.backtest.scoring import Label
-from streams.backtest.truths import labels_of_truth
+from streams.backtest.truths import label_of
 from streams.config import INTERACTION_DIMENSIONS
+from streams.simulate.truth_file import read_truths
 
 REQUIRED: Final = ("start", "end")
 OPTIONAL: Final = ("id", "segment", "type", "severity", "origin", "target_events")
@@ -44,7 +45,7 @@ def read_labels(path: Path) -> list[Label]:
 
 def _of_truth(path: Path, text: str) -> list[Label]:
     try:
-        return labels_of_truth(text)
+        return [label_of(truth) for truth in read_truths(text)]
     except ValueError as error:
         raise BadLabels(
             [f"{path}: got {error}; expected a CSV file, or what `tidewatch simulate --truth` writes"]

@@ -1,55 +1,10 @@
-"""What was simulated, as labels: of a plan, or of the file that `tidewatch simulate --truth` wrote."""
+"""What was simulated, as a label to score against."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Final
-
-import msgspec
-from msgspec import Meta
-
 from streams.backtest.overlap import in_reference
 from streams.backtest.scoring import Label
-from streams.events import epoch_ms
 from streams.simulate.scenarios import Truth
-
-VERSION: Final = 1
-Zoned = Annotated[datetime, Meta(tz=True)]
-
-
-class _Incident(msgspec.Struct):
-    id: str
-    scenario: str
-    onset: Zoned
-    end: Zoned
-    ramp_secs: int
-    segment: dict[str, str]
-    fields: tuple[str, ...]
-    alert_type: str
-    severity: str
-    origin: str
-    target_events: int
-    benign: bool
-
-    def truth(self) -> Truth:
-        return Truth(
-            self.id, self.scenario, epoch_ms(self.onset), epoch_ms(self.end), self.segment, self.fields,
-            ramp_ms=self.ramp_secs * 1000, alert_type=self.alert_type, severity=self.severity, origin=self.origin,
-            target_events=self.target_events, benign=self.benign,
-        )  # fmt: skip
-
-
-class _File(msgspec.Struct):
-    version: int
-    incidents: list[_Incident]
-
-
-def labels_of_truth(text: str) -> list[Label]:
-    """The labels of a truth file. Raises ValueError for anything else."""
-    found = msgspec.json.decode(text, type=_File)
-    if found.version != VERSION:
-        raise ValueError(f"version: got {found.version}; expected {VERSION}. Another Tidewatch wrote it")
-    return [label_of(incident.truth()) for incident in found.incidents]
 
 
 def label_of(truth: Truth) -> Label:

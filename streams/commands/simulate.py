@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 import orjson
@@ -20,8 +20,8 @@ from streams.simulate.catalogue import QUIET, STRENGTHS, TRAPS, Plan, Span, plan
 from streams.simulate.disorder import disordered
 from streams.simulate.events import Event
 from streams.simulate.incidents import DAY_MS, INCIDENTS
-from streams.simulate.scenarios import Truth
 from streams.simulate.traffic import TrafficSpec, generate
+from streams.simulate.truth_file import truth_file, truth_json
 from streams.simulate.twins import TWINS
 
 START: Final = "2026-09-07"
@@ -149,10 +149,16 @@ def command(
     try:
         count = _write(made, span, output, quiet=as_json or output == Path("-"))
         if truth_path is not None:
-            truth_path.write_bytes(orjson.dumps(_truth_file(made, span), option=orjson.OPT_INDENT_2) + b"\n")
+            truth_path.write_bytes(
+                orjson.dumps(truth_file(made.truths, span), option=orjson.OPT_INDENT_2) + b"\n"
+            )
     except OSError as error:
         fail(f"{error.filename or output}: {error.strerror}; choose another place")
-    summary = {"records": count, "output": str(output), "truth": [_as_json(truth) for truth in made.truths]}
+    summary = {
+        "records": count,
+        "output": str(output),
+        "truth": [truth_json(truth) for truth in made.truths],
+    }
     aside = output == Path("-")
     if as_json:
         click.echo(orjson.dumps(summary), err=aside)
@@ -213,24 +219,6 @@ def _line(event: Event) -> bytes:
     if event.kind == "feedback":
         return b'{"kind":"feedback",' + event.value[1:] + b"\n"
     return event.value + b"\n"
-
-
-def _as_json(truth: Truth) -> dict[str, Any]:
-    return {
-        "id": truth.id, "scenario": truth.scenario, "title": truth.title, "strength": truth.strength,
-        "seed": truth.seed, "benign": truth.benign, "onset": rfc3339(truth.onset_ms), "end": rfc3339(truth.end_ms),
-        "ramp_secs": truth.ramp_ms // 1000, "segment": dict(truth.segment), "fields": list(truth.fields),
-        "alert_type": truth.alert_type, "severity": truth.severity, "origin": truth.origin,
-        "target_events": truth.target_events,
-    }  # fmt: skip
-
-
-def _truth_file(made: Plan, span: Span) -> dict[str, Any]:
-    return {
-        "version": 1, "start": rfc3339(span.start_ms), "end": rfc3339(span.end_ms),
-        "rate_per_day": span.rate_per_day, "seed": span.seed,
-        "incidents": [_as_json(truth) for truth in made.truths],
-    }  # fmt: skip
 
 
 def _show_catalogue(as_json: bool) -> None:
