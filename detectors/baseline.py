@@ -180,12 +180,16 @@ class Baseline:
         # A small share plus a shape that is only estimated can come out as nothing, of which one is a miracle.
         near = np.clip(expected, _LEAST_OF_RECENT * recent, 1.0 - _LEAST_OF_RECENT * (1.0 - recent))
         expected = np.where(seasonal & self.scales.is_ratio[column], near, expected)
-        enough = self._common["events"][index] >= self.params.min_events
-        ready = (self._recent["panes"][index] >= self.params.min_panes) & (
-            enough | self.scales.is_rate[column]
-        )
         lenders = np.zeros(len(index), np.int64)
-        return Reference(expected, level["s2"], level["weight"], ready, season, lenders)
+        return Reference(expected, level["s2"], level["weight"], self.ready(index), season, lenders)
+
+    def ready(self, index: Ints) -> Bools:
+        """Which series are known well enough by their own history."""
+        enough = self._common["events"][index] >= self.params.min_events
+        result: Bools = (self._recent["panes"][index] >= self.params.min_panes) & (
+            enough | self.scales.is_rate[index % self._signals]
+        )
+        return result
 
     def _with_loans(self, lending: Lending, index: Ints, ref: Reference) -> Reference:
         """The reference of series whose own history is not enough, and what their siblings lend them."""

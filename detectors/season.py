@@ -47,6 +47,9 @@ class Season:
         self._whole: NDArray[np.float32] = np.zeros((0, 2, signals), np.float32)
         """Mean of the hours, and how much of their differences from it to believe."""
         self._free: list[int] = []
+        self._now: tuple[int, Floats] | None = None
+        """The hour whose middle was last, and the tables' values of that hour and the next: read far more often than
+        written."""
 
     def grow(self, rows: int) -> None:
         self._rows.grow(rows)
@@ -61,6 +64,7 @@ class Season:
                 self._weeks[slot] = 0
                 self._whole[slot] = 0.0
                 self._free.append(slot)
+        self._now = None
         self._rows.reset(rows)
         series = (rows[:, None] * self._signals + np.arange(self._signals)).ravel()
         for hours in (self._hour, self._before):
@@ -84,14 +88,19 @@ class Season:
         slot = self._rows["slot"][index // self._signals]
         has = np.flatnonzero(slot >= 0)
         if len(has):
-            before = int(np.floor(now_ms / HOUR_MS - 0.5))
-            slots = np.array([before % SLOTS, (before + 1) % SLOTS])[:, None]
-            column, table = index[has] % self._signals, slot[has]
-            known = (self._weeks[table, slots, column] > 0).all(axis=0)
-            mean, belief = self._whole[table, :, column].astype(np.float64).T
-            value = self._mean[table, slots, column].astype(np.float64)
-            result[:, has] = np.where(known, mean + belief * (value - mean), np.nan)
+            result[:, has] = self._around(now_ms)[:, slot[has], index[has] % self._signals]
         return result[0], result[1]
+
+    def _around(self, now_ms: int) -> Floats:
+        """The same of all tables, [hour, table, signal]."""
+        before = int(np.floor(now_ms / HOUR_MS - 0.5))
+        if self._now is None or self._now[0] != before:
+            slots = [before % SLOTS, (before + 1) % SLOTS]
+            known = (self._weeks[:, slots] > 0).all(axis=1)
+            mean, belief = self._whole.astype(np.float64).transpose(1, 0, 2)
+            value = self._mean[:, slots].astype(np.float64).transpose(1, 0, 2)
+            self._now = before, np.where(known, mean + belief * (value - mean), np.nan)
+        return self._now[1]
 
     def learn(self, index: Ints, x: Floats, weight: Floats, spread: Floats, now_ms: int) -> None:
         """Take in values of some series; ``spread`` is the variance of one unit of weight, where known."""
@@ -125,6 +134,7 @@ class Season:
                     whole = np.zeros((room, 2, self._signals), np.float32)
                     self._whole = np.concatenate([self._whole, whole])
             self._rows["slot"][row] = slot
+            self._now = None
 
     def _fold(self, index: Ints, spread: Floats) -> None:
         """Let the hour before join the table."""
@@ -141,6 +151,7 @@ class Season:
         self._mean[slot, at, column] = np.where(weeks > 0, old + gain * (mean - old), mean)
         self._weeks[slot, at, column] = np.minimum(weeks, 254) + 1
         self._weigh(slot, column, spread / weight * gain)
+        self._now = None
 
     def _weigh(self, slot: Ints, column: Ints, chance: Floats) -> None:
         """How far the hours of each series are apart, and how much of that is no chance."""
@@ -185,3 +196,4 @@ class Season:
         whole = np.frombuffer(state["whole"], "<f4").astype(np.float32)
         self._whole = whole.reshape(shape[0], 2, self._signals)
         self._free = [int(slot) for slot in state["free"]]
+        self._now = None

@@ -78,7 +78,7 @@ class View:
         row, column = self._rows.row(segment), self._column.get(signal)
         if row is not None and signal in self._mixes.column:
             if (row, signal) not in self._of_mixes:
-                self._of_mixes[row, signal] = self._mixes.effect(row, signal, self._now_ms)
+                self._of_mixes[row, signal] = self._mixes.effect(row, signal)
             return self._of_mixes[row, signal]
         if row is None or column is None:
             return None
@@ -151,7 +151,7 @@ class View:
         """What a series shows since a time or soon after, without evidence; None for what is unknown."""
         row, column = self._rows.row(segment), self._column.get(signal)
         if row is not None and signal in self._mixes.column:
-            return self._mixes.since(row, signal, self._now_ms, since_ms)
+            return self._mixes.since(row, signal, since_ms)
         if row is None or column is None:
             return None
         index = np.array([row * len(self._column) + column], np.int64)

@@ -125,21 +125,21 @@ class Mixes:
         self._learn(scored, pair, now_ms)
         return evidence
 
-    def effect(self, row: int, signal: str, now_ms: int) -> Effect | None:
+    def effect(self, row: int, signal: str) -> Effect | None:
         """The likeliest change of a mix: of the label that moved most; None while it learns."""
-        series, change, at = self._moved_most(row, signal, now_ms)
+        series, change, at = self._moved_most(row, signal)
         found = self._effect(change, series, at) if len(series) else None
         return None if found is None else found._replace(nats=float(change.nats.max()), came=came(change))
 
-    def since(self, row: int, signal: str, now_ms: int, since_ms: int) -> Effect | None:
+    def since(self, row: int, signal: str, since_ms: int) -> Effect | None:
         """What the label that moved most shows since a time or soon after; None while it learns."""
-        series, _, at = self._moved_most(row, signal, now_ms)
+        series, _, at = self._moved_most(row, signal)
         return self._effect(self._glr.since_ms(series, since_ms), series, at) if len(series) else None
 
-    def _moved_most(self, row: int, signal: str, now_ms: int) -> tuple[Ints, Change, int]:
+    def _moved_most(self, row: int, signal: str) -> tuple[Ints, Change, int]:
         """The labels of a mix of which is known what to expect, their changes, and which of them moved most."""
         series = self._counts.directory.of_pair(row * len(self._signals) + self.column[signal])
-        series = series[self._baseline.reference(series, now_ms).ready]
+        series = series[self._baseline.ready(series)]
         change = self._glr.change(series)
         shift = change.deviation / np.maximum(change.n, 1e-12)
         return series, change, mover_of(change.nats, shift) if len(series) else 0
