@@ -20,6 +20,8 @@ MAX_SERIES: Final = 1000
 """Series of one incident; more are recorded as anomalies only."""
 GROWN: Final = 1.2
 """A change that is larger by this factor has not settled yet."""
+YOUNG_MS: Final = 3 * 86_400_000
+"""Of a change that is older than this a smaller factor will do, in inverse proportion to its age."""
 MOST: Final = 0.5
 """Share of the evidence that must say so for an incident to move; of traffic, for others to have taken it."""
 MAX_MEMBERS: Final = 20
@@ -169,11 +171,16 @@ class Open(msgspec.Struct):
         return self.taken_over if settled else 0.0
 
     def grow(self, view: View) -> None:
-        """Look whether a change of the incident's segment has become larger."""
+        """Look whether a change of the incident's segment has become larger.
+
+        What grows steadily grows by ever less of what it is: after a week a day adds a sixth.
+        """
         for name, found in self.own.items():
             effect = by_now(found.segment, name, found.effect, view)
             size = abs(relative_size(view.signals[name], effect))
-            if size > GROWN * self.largest.get(name, 0.0):
+            age_ms = max(1, view.now_ms - effect.since_ms)
+            least = 1.0 + (GROWN - 1.0) * min(1.0, YOUNG_MS / age_ms)
+            if size > least * self.largest.get(name, 0.0):
                 self.largest[name] = size
                 self.grown_at_ms = view.now_ms
 

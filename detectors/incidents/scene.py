@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
 from detectors.incidents.effects import Effect
@@ -34,10 +35,19 @@ class Scene(NamedTuple):
     signals: Mapping[str, Signal]
     clear: frozenset[str]
     """Signals that moved so clearly that they can show what happened, not only bear it out."""
+    ahead: Mapping[str, Effect] = MappingProxyType({})
+    """What moved as it will be if it goes on as it did, for as long again; of what does not grow as it is."""
 
     def size(self, signal: str) -> float:
         """Signed size of a signal's change, 0 for none: a difference of ratios and scores, else a logarithm."""
-        effect = self.moved.get(signal)
+        return self._size(self.moved, signal)
+
+    def size_ahead(self, signal: str) -> float:
+        """The same as it will be."""
+        return self._size(self.ahead, signal)
+
+    def _size(self, effects: Mapping[str, Effect], signal: str) -> float:
+        effect = effects.get(signal)
         return 0.0 if effect is None else relative_size(self.signals[signal], effect)
 
 

@@ -201,7 +201,11 @@ def severity_of_incident(
         return Severity.INFO if strange else min(evidence, Severity.WARNING)
     found = [
         min(
-            _of(bound, abs(scene.size(name)), share), _most(kind, name, scene.size(name), share, known_for_ms)
+            max(
+                _of(bound, abs(scene.size(name)), share),
+                min(_of(bound, abs(scene.size_ahead(name)), share), Severity.WARNING),
+            ),
+            _most(kind, name, scene.size(name), share, known_for_ms),
         )
         for name, bound in BOUNDS[kind].items()
         if name in scene.moved
