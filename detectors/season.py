@@ -48,7 +48,7 @@ class Season:
         """Mean of the hours, and how much of their differences from it to believe."""
         self._free: list[int] = []
         self._now: tuple[int, Floats] | None = None
-        """The hour whose middle was last, and what the tables say of it and the next: read more often than written."""
+        """The hour whose middle was last, and what is known of it and the next: read more often than written."""
 
     def grow(self, rows: int) -> None:
         self._rows.grow(rows)

@@ -197,6 +197,26 @@ class Creeping(World):
         return None if effect is None else effect._replace(observed=700.0 * self._by_now)
 
 
+@pytest.mark.parametrize(("days", "severity"), [(2, "warning"), (0.5, "info")])
+def test_what_grows_for_days_warns_by_where_it_is_heading(days: float, severity: str) -> None:
+    """A fifth by now is information, twice that is a warning; what grows for half a day may be the time of day."""
+    desk = Desk()
+    desk.look(Creeping(days * 1440, 1.25))
+    (now,) = desk.triage.firing
+    assert (now.incident_type, now.severity.label) == ("context_growth", severity)
+
+
+def test_what_grows_steadily_for_a_week_is_no_new_normal_when_a_day_adds_little() -> None:
+    desk = Desk(max_firing_secs=86_400)
+    for day in range(5, 12):
+        world = Creeping(day * 1440, 1.05 + 0.05 * day)
+        desk.look(world)
+        assert desk.triage.firing, day
+    for more in (0.5, 1.1):
+        desk.look(Creeping((11 + more) * 1440, 1.6))
+    assert not desk.triage.firing, "it has stopped to grow"
+
+
 @pytest.mark.parametrize(("by_now", "firing"), [(1.15, False), (1.35, True)])
 def test_what_still_grows_is_no_new_normal(by_now: float, firing: bool) -> None:
     desk = Desk(max_firing_secs=3600)
