@@ -49,7 +49,8 @@ LONGEST_HOLD_MS: Final = 6 * HOUR_MS
 """So long it goes on at most until the target has passed, for the sake of what it is compared with."""
 PATIENCE: Final = 1.5
 LEAST_PATIENCE_MS: Final = 6 * HOUR_MS
-"""After so many targets, and at least so long, what was not detected is given up."""
+MOST_PATIENCE_MS: Final = DAY_MS
+"""After so many targets, at least so long, or a day after the target what was not detected is given up."""
 _LOOK_MS: Final = 600_000
 """How often is asked whether a branch is over."""
 _QUIET_MS: Final = 7 * DAY_MS
@@ -204,7 +205,7 @@ class Branch:
         """Let the incident end where what is left of it would show nothing new.
 
         That is when it was detected and the target has passed (or long enough), and when it was not and the target
-        has passed by half as much again: then it is missed, whatever comes.
+        has passed by half as much again, or by a day: then it is missed, whatever comes.
         """
         if self._job.kind != "incident":
             return
@@ -219,7 +220,10 @@ class Branch:
             held_ms = now_ms - max(verdict.by.at_ms, from_ms)
             over = held_ms >= HOLD_MS and (passed > 1 or held_ms >= LONGEST_HOLD_MS)
         else:
-            over = passed > PATIENCE and now_ms - from_ms >= LEAST_PATIENCE_MS
+            waited_ms = now_ms - from_ms
+            beyond_ms = waited_ms * (1.0 - 1.0 / max(1.0, passed))
+            late = passed > PATIENCE or beyond_ms >= MOST_PATIENCE_MS
+            over = late and waited_ms >= LEAST_PATIENCE_MS
         if over:
             end_ms = max(now_ms, self._generated_until_ms)
             self._effects[:] = [replace(e, end_ms=min(e.end_ms, end_ms)) for e in self._effects]

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from streams.backtest.branch import PATIENCE, Result
+from streams.backtest.branch import Result
 from streams.backtest.plain import METHODS
 from streams.backtest.scoring import Verdict
 from streams.backtest.traps import unmet
@@ -207,7 +207,7 @@ def _why(results: Sequence[Result], verdicts: Sequence[Verdict]) -> str:
         return ""
     of = f" in {len(verdicts) - len(caught)} of {len(verdicts)}" if caught else ""
     if any(result.gave_up for result in results) and len(noticed) < MET_SHARE * len(verdicts):
-        return f"not noticed within {PATIENCE:g} targets{of}"
+        return f"not noticed until it was given up{of}"
     cut_off = sum(result.capped for result in results if not any(v.noticed for v in result.verdicts))
     if cut_off:
         days = max(r.until_ms - r.start_ms for r in results) / DAY_MS

@@ -14,7 +14,7 @@ BENIGN: Final = "benign"
 Kind = Literal["incident", "benign", "trap", "quiet"]
 _WEEK_DAYS: Final = 7.0
 _REFERENCE_PER_DAY: Final = 100_000
-LONG_DAYS: Final = 3.0
+LONG_DAYS: Final = 2.5
 
 
 class UnknownJob(ValueError):
@@ -63,7 +63,7 @@ def _incident_days(scenario: str, k: int) -> float:
     row = INCIDENTS[scenario]
     target_days = row.targets[k] / (_REFERENCE_PER_DAY * ref.share_of(ref.independent(row.segment)))
     full_days = row.ramps_ms[k] / DAY_MS + max(DURATIONS_MS[k] / DAY_MS, 2 * target_days)
-    return min(full_days, row.ramps_ms[k] / DAY_MS / 2 + max(0.25, 1.5 * target_days))
+    return min(full_days, row.ramps_ms[k] / DAY_MS / 2 + max(0.25, min(1.5 * target_days, target_days + 1.0)))
 
 
 def expand(

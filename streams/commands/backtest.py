@@ -53,7 +53,7 @@ class _Own(NamedTuple):
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="The same for what takes more than three days.",
+    help="The same for what takes more than two and a half days.",
 )
 @click.option(
     "--seed-offset", type=click.IntRange(0, 800_000), default=0, show_default=True, help="The first seed."
