@@ -176,7 +176,7 @@ class Open(msgspec.Struct):
         What grows steadily grows by ever less of what it is: after a week a day adds a sixth.
         """
         for name, found in self.own.items():
-            effect = by_now(found.segment, name, found.effect, view)
+            effect = by_now(found.segment, name, seen_now(found, view).effect, view)
             size = abs(relative_size(view.signals[name], effect))
             age_ms = max(1, view.now_ms - effect.since_ms)
             least = 1.0 + (GROWN - 1.0) * min(1.0, YOUNG_MS / age_ms)
