@@ -164,9 +164,9 @@ BOUNDS: Final[Mapping[IncidentType, Mapping[str, Bound]]] = {
         "abandoned_ratio": _OUTCOME,
         "escalated_ratio": _OUTCOME,
     },
-    "cache_degradation": {"cache_hit_ratio": Bound(0.04, 0.32, 0.1)},
+    "cache_degradation": {"cache_hit_ratio": Bound(0.03, 0.32, 0.1)},
     "eval_divergence": {
-        "thumbs_down_ratio": Bound(0.045, 0.12, 0.3),
+        "thumbs_down_ratio": Bound(0.03, 0.12, 0.3),  # as the rule "thumbs-down-week"
         "success_ratio": Bound(0.045, 0.12, 0.3),
         "abandoned_ratio": Bound(0.045, 0.12, 0.3),
         "escalated_ratio": Bound(0.045, 0.12, 0.3),
