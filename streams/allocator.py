@@ -14,9 +14,10 @@ MAPPED_BYTES: Final = 768 * 1024
 """Buffers from this size on are mapped one by one, and unmapped when they are free. Left to itself, glibc raises
 the bound up to 32 MB as such buffers come and go, and keeps what they leave behind among smaller ones. A full
 partial is larger; the arrays of a fleet of 100,000 monitors are not: mapped, an update takes a quarter longer."""
-KEPT_BYTES: Final = 16 * 1024 * 1024
+KEPT_BYTES: Final = 4 * 1024 * 1024
 """Of what is free at the end of the heap. Left at glibc's 128 KB, the arrays of every window are given back and
-faulted in again: an update of a monitor takes 7.0 us then and 5.0 us with this (``tests.benchmarks.monitors``)."""
+faulted in again: an update of a monitor takes half as long again (``tests.benchmarks.monitors``). With 16 MB every
+catching up after a rebalance left a worker some twenty megabytes larger (experiment ``soak``)."""
 ARENAS: Final = 2
 
 
