@@ -16,8 +16,8 @@ the bound up to 32 MB as such buffers come and go, and keeps what they leave beh
 partial is larger; the arrays of a fleet of 100,000 monitors are not: mapped, an update takes a quarter longer."""
 KEPT_BYTES: Final = 4 * 1024 * 1024
 """Of what is free at the end of the heap. Left at glibc's 128 KB, the arrays of every window are given back and
-faulted in again: an update of a monitor takes half as long again (``tests.benchmarks.monitors``). With 16 MB every
-catching up after a rebalance left a worker some twenty megabytes larger (experiment ``soak``)."""
+faulted in again: an update of a monitor takes half as long again (``tests.benchmarks.monitors``)."""
+TRIM_EVERY_SECS: Final = 30.0
 ARENAS: Final = 2
 
 
@@ -28,3 +28,13 @@ def give_memory_back() -> None:
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
         mallopt(_M_ARENA_MAX, ARENAS)
+
+
+def trim() -> None:
+    """Give back what is free anywhere in the heap, every ``TRIM_EVERY_SECS``.
+
+    Catching up after a rebalance leaves holes: without this each one made a worker some twenty megabytes larger
+    (experiment ``soak``).
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
-from streams import __version__
+from streams import __version__, allocator
 from streams.app import ChunkApp
 from streams.chunks import Standing
 from streams.config import Config
@@ -56,7 +56,7 @@ class Observer:
         self._watchdog = Watchdog(limits, worker.vitals, begin_secs=limits.stall_secs + session_secs)
 
     async def run(self) -> None:
-        before = time.monotonic()
+        before = trimmed = time.monotonic()
         while True:
             standing = await self._ask()
             now = time.monotonic()
@@ -64,6 +64,9 @@ class Observer:
             if not self._judge(standing, elapsed_secs):
                 return
             self._publish(standing)
+            if now - trimmed >= allocator.TRIM_EVERY_SECS:
+                allocator.trim()
+                trimmed = now
             await asyncio.sleep(EVERY_SECS)
 
     async def _ask(self) -> dict[TP, Standing] | None:
