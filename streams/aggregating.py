@@ -87,9 +87,13 @@ class _Run:
         """Not sent yet; nothing behind them is committed."""
 
     def forget(self) -> None:
-        """End the run; whoever waits to put something into its inbox goes on."""
-        if self.task is not None and self.task is not asyncio.current_task():
-            self.task.cancel()
+        """End the run; whoever waits to put something into its inbox goes on.
+
+        The task is let go: what cancelled it holds its frames, which hold the run and all its windows.
+        """
+        task, self.task = self.task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
         while not self.inbox.empty():
             self.inbox.get_nowait()
 

@@ -51,8 +51,10 @@ class _Run:
         self.task: asyncio.Task[None] | None = None
 
     def forget(self) -> None:
-        if self.task is not None and self.task is not asyncio.current_task():
-            self.task.cancel()
+        """End the run. The task is let go: what cancelled it holds its frames, and these the run and all its state."""
+        task, self.task = self.task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
         while not self.inbox.empty():
             self.inbox.get_nowait()
 
@@ -113,12 +115,13 @@ class DecideDriver:
     async def stop(self) -> None:
         """Finish the inbox and save a last checkpoint."""
         run = self._run
-        if run is not None and run.task is not None:
+        task = None if run is None else run.task
+        if run is not None and task is not None:
             if run.epoch < 0:
                 run.forget()
             else:
                 await run.inbox.put(None)
-            await asyncio.gather(run.task, return_exceptions=True)
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _work(self, run: _Run) -> None:
         store: StateStore | None = None
