@@ -51,7 +51,7 @@ class _Run:
         self.task: asyncio.Task[None] | None = None
 
     def forget(self) -> None:
-        """End the run. The task is let go: what cancelled it holds its frames, and these the run and all its state."""
+        """End the run. The task is let go: what cancelled it holds its frames, and these all state of the run."""
         task, self.task = self.task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
