@@ -87,10 +87,7 @@ class _Run:
         """Not sent yet; nothing behind them is committed."""
 
     def forget(self) -> None:
-        """End the run; whoever waits to put something into its inbox goes on.
-
-        The task is let go: what cancelled it holds its frames, which hold the run and all its windows.
-        """
+        """End the run, and let its task go, which holds it; who waits to put something into its inbox goes on."""
         task, self.task = self.task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()

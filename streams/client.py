@@ -48,7 +48,7 @@ def producer_settings(kafka: KafkaConfig) -> dict[str, Any]:
         "acks": "all",
         "enable_idempotence": kafka.enable_idempotence,
         "max_request_size": MAX_REQUEST_BYTES,
-        "max_batch_size": 256 * 1024,
+        "max_batch_size": 768 * 1024,
         "request_timeout_ms": 20_000,
     }
 

@@ -33,6 +33,9 @@ CLAIM_SECS = 2.0
 REACHED_SECS = 1.0
 SLICE_SECS = 0.05
 """How long records are worked on before other tasks (heartbeats, deliveries) have a turn."""
+SEND_SECS = 1.0
+"""How long what was decided may wait for more: a delivery is two round trips, however much goes with it. Without a
+backlog a chunk ends sooner, and everything goes at once."""
 
 log = structlog.get_logger()
 
@@ -218,7 +221,7 @@ class DecideDriver:
 
     async def _take(self, chunk: Chunk, restored: Restored) -> None:
         messages: list[Message] = []
-        turn = time.monotonic()
+        turn = sent = time.monotonic()
         appended_ms = 0
         foreign = restored.decide.foreign_records
         for record in chunk.records:
@@ -227,9 +230,10 @@ class DecideDriver:
                 continue
             messages += step
             appended_ms = record.timestamp if step else appended_ms
-            if time.monotonic() - turn > SLICE_SECS:
+            if (now := time.monotonic()) - sent > SEND_SECS:
                 await self._send(messages, appended_ms)
-                messages = []
+                messages, sent = [], time.monotonic()
+            if now - turn > SLICE_SECS:
                 await asyncio.sleep(0)
                 turn = time.monotonic()
         await self._send(messages, appended_ms)
